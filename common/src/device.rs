@@ -1,0 +1,12 @@
+//! What a machine is and how it is doing: the profile (changes rarely) and the readings (change all the time).
+
+pub use link::{PcieLink, coding_efficiency};
+pub use profile::{
+    Accelerator, Cpu, HardwareReport, LinkTrust, Machine, Memory, MemoryKind, NumaNode, Nvme, PcieDevice, Power, PowerSupply, Sensor,
+    Thermal, Warning,
+};
+pub use readings::{LoadedContainer, NodeProfile, PowerSource, Readings, RuntimeAvailability};
+
+mod link;
+mod profile;
+mod readings;
