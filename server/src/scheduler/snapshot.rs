@@ -1,0 +1,118 @@
+//! The snapshot a decision is taken from: nodes, steps and containers as they stood at one moment.
+
+use ouro_common::container::Manifest;
+use ouro_common::device::{NodeProfile, Readings};
+use ouro_common::id::{Digest, Name, NodeId, RequestId};
+use ouro_common::mfpi::{LinkFactors, Residuals};
+use ouro_common::step::AdminState;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Everything a decision depends on, besides the time and the seed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Every node that was not removed.
+    pub nodes: Vec<NodeState>,
+    /// The steps to place, in the order of their claim: priority, then age.
+    pub steps: Vec<StepState>,
+    /// The manifests of the containers that the steps use.
+    pub containers: BTreeMap<Digest, Arc<Manifest>>,
+}
+
+/// Whether a node can be talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionState {
+    /// Heartbeats come.
+    Online,
+    /// They have not come for 15 s.
+    Suspect,
+    /// There is no session.
+    Offline,
+}
+
+/// Battery and heat as thresholds: what a node may be given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "level", content = "why")]
+pub enum Gate {
+    /// Anything.
+    Normal,
+    /// Nothing long, nothing that loads a language model.
+    Light(String),
+    /// Nothing.
+    Refuse(String),
+}
+
+/// A node as it stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeState {
+    /// Which.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// What operators decided.
+    pub admin: AdminState,
+    /// Whether it can be talked to.
+    pub session: SessionState,
+    /// Fences assignments.
+    pub session_epoch: u64,
+    /// Labels; `owner` decides where private requests go.
+    pub labels: BTreeMap<String, String>,
+    /// What it says it is.
+    pub profile: Option<Arc<NodeProfile>>,
+    /// How it is doing.
+    pub readings: Readings,
+    /// What battery and heat allow.
+    pub gate: Gate,
+    /// Steps it may run at once.
+    pub slots: u32,
+    /// What it is running: the seconds until each is predicted to end, zero when overdue.
+    pub running_s: Vec<f64>,
+    /// Whether a step with evidence against it runs there, which must be alone.
+    pub runs_alone: bool,
+    /// Containers it can plug now, with the read speed of the module that has them, bytes per second.
+    pub present: BTreeMap<Digest, Option<f64>>,
+    /// Containers in memory.
+    pub loaded: BTreeSet<Digest>,
+    /// The link as the server measured it; `None` until it has.
+    pub link: Option<LinkFactors>,
+    /// Results taken from it so far: a new node gets one attempt at a time until five.
+    pub commits: u64,
+    /// Learned corrections by container.
+    pub residuals: BTreeMap<Digest, Residuals>,
+    /// Containers that failed here three times in a row and are switched off for a while.
+    pub switched_off: BTreeSet<Digest>,
+}
+
+/// An input of a step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputState {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Nodes that have it.
+    pub holders: Vec<NodeId>,
+}
+
+/// A step to place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepState {
+    /// Its request.
+    pub request: RequestId,
+    /// Its plan's number.
+    pub plan: u32,
+    /// The step.
+    pub step: Name,
+    /// The container it uses.
+    pub container: Digest,
+    /// Its inputs.
+    pub inputs: Vec<InputState>,
+    /// Nodes on which it failed by its own doing: not again there while others are left.
+    pub failed_on: Vec<NodeId>,
+    /// Whether it may only run alone on a node.
+    pub alone: bool,
+    /// `Some(owner)`: only nodes with that owner label; the inner value is the submitter's.
+    pub private_owner: Option<String>,
+    /// Time left to its deadline, seconds.
+    pub remaining_s: f64,
+}

@@ -1,0 +1,347 @@
+//! What the verbs take and give: plain values.
+
+use ouro_common::clock::{Instant, WallTime};
+use ouro_common::device::NodeProfile;
+use ouro_common::document::{DecisionView, TraceDocument};
+use ouro_common::envelope::{Envelope, Principal};
+use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, Epoch, InstanceId, Name, NodeId, RequestId};
+use ouro_common::module::Announcement;
+use ouro_common::plan::{Step, Tags};
+use ouro_common::step::{AdminState, RequestState, StepVerdict};
+use std::collections::BTreeMap;
+
+/// What a certificate stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnrolledAs {
+    /// A machine with an agent.
+    Node,
+    /// A person who may change the fleet.
+    Operator,
+    /// A person who may submit requests.
+    Client,
+}
+
+/// A join token to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Its public id.
+    pub id: String,
+    /// The BLAKE3 of its secret.
+    pub secret_hash: Digest,
+    /// What it makes.
+    pub role: EnrolledAs,
+    /// Labels for what it makes.
+    pub labels: BTreeMap<String, String>,
+    /// How often it can be used.
+    pub uses: u32,
+    /// How long it can be used.
+    pub lifetime: std::time::Duration,
+    /// Whether nodes that use it wait for approval.
+    pub require_approval: bool,
+}
+
+/// A join token as it stands.
+#[derive(Debug, Clone)]
+pub struct TokenRecord {
+    /// Its public id.
+    pub id: String,
+    /// What it makes.
+    pub role: EnrolledAs,
+    /// Labels for what it makes.
+    pub labels: BTreeMap<String, String>,
+    /// Uses left.
+    pub uses_left: u32,
+    /// When it expires, on the store's clock.
+    pub expires: Instant,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// Who comes with a token.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// BLAKE3 of the public key (SubjectPublicKeyInfo).
+    pub spki: Digest,
+    /// The name it asks for: host name or user name.
+    pub name: String,
+    /// The node id to give if it is new.
+    pub fresh_id: NodeId,
+}
+
+/// A token was good.
+#[derive(Debug, Clone)]
+pub struct Redeemed {
+    /// What the bearer is now.
+    pub role: EnrolledAs,
+    /// The identity: new, or the one this key got before.
+    pub id: NodeId,
+    /// The name, made unique in the fleet.
+    pub name: String,
+    /// The certificate that was already issued for this key.
+    pub certificate_pem: Option<String>,
+}
+
+/// A token was no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenRefusal {
+    /// No such token, or a wrong secret.
+    Unknown,
+    /// Its time has passed.
+    Expired,
+    /// All its uses are spent.
+    UsedUp,
+    /// It was revoked.
+    Revoked,
+}
+
+/// What opening a session gave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OpenedSession {
+    /// The node is in.
+    Open {
+        /// Fences the stream.
+        session_epoch: u64,
+        /// The node's name.
+        name: String,
+        /// What operators decided about it.
+        admin: AdminState,
+        /// Attempts it has.
+        live: Vec<LiveAttempt>,
+        /// The agent run and boot it had before, if any.
+        previous: Option<(AgentRunId, BootId)>,
+    },
+    /// The node was removed from the fleet.
+    Removed,
+    /// No such node.
+    Unknown,
+}
+
+/// A node's session row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionRecord {
+    /// The server process that holds the stream.
+    pub instance: InstanceId,
+    /// Fences the stream.
+    pub session_epoch: u64,
+    /// The agent's process.
+    pub run: AgentRunId,
+    /// Its machine's boot.
+    pub boot: BootId,
+    /// Since when it has been closed; `None` while it is open.
+    pub offline_since: Option<Instant>,
+}
+
+/// A node as the store knows it.
+#[derive(Debug, Clone)]
+pub struct NodeRecord {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// What operators decided.
+    pub admin: AdminState,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its last profile.
+    pub profile: Option<NodeProfile>,
+    /// What it offers.
+    pub announcement: Announcement,
+    /// Its session.
+    pub session: Option<SessionRecord>,
+    /// Results taken from it so far.
+    pub commits: u64,
+    /// The key of its certificate.
+    pub spki: Digest,
+}
+
+/// What accepting gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcceptOutcome {
+    /// It is durable now.
+    Accepted,
+    /// It was durable already, under this id.
+    Same(RequestId),
+    /// The same idempotency key stands for another content.
+    Conflict(RequestId),
+}
+
+/// A tag and where its bytes are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TagRecord {
+    /// The request it belongs to.
+    pub request: RequestId,
+    /// Its name.
+    pub tag: Name,
+    /// Its media type.
+    pub media: String,
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its bytes, if they are small.
+    pub inline: Option<Vec<u8>>,
+    /// Whether the server's disk has it.
+    pub on_server: bool,
+    /// Nodes whose spool has it.
+    pub holders: Vec<NodeId>,
+}
+
+/// A step that can be placed.
+#[derive(Debug, Clone)]
+pub struct ReadyStep {
+    /// Its request.
+    pub request: RequestId,
+    /// The number of its plan.
+    pub plan: u32,
+    /// The step as planned.
+    pub step: Step,
+    /// The count of epochs so far: `assign` must find the same.
+    pub expected_epoch: u32,
+    /// Its inputs, each with the port it goes to and where its bytes are (inline bytes left out).
+    pub inputs: Vec<(Name, TagRecord)>,
+    /// Nodes on which it failed by its own doing.
+    pub failed_on: Vec<NodeId>,
+    /// Whether there is evidence against it, so that it may only run alone.
+    pub alone: bool,
+    /// Priority of its request.
+    pub priority: u8,
+    /// Who asked, for placement of private requests.
+    pub principal: Principal,
+    /// Whether only the owner's nodes may see it.
+    pub private: bool,
+    /// Time left to its request's deadline, ms.
+    pub remaining_ms: u64,
+    /// Whether one of its outputs is the request's answer.
+    pub answers: bool,
+}
+
+/// A step to be given to a node.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Its request.
+    pub request: RequestId,
+    /// The number of its plan.
+    pub plan: u32,
+    /// The step.
+    pub step: Name,
+    /// From [`ReadyStep::expected_epoch`].
+    pub expected_epoch: u32,
+    /// To whom.
+    pub node: NodeId,
+    /// The session the decision was made for.
+    pub session_epoch: u64,
+    /// At most so many attempts may be live on the node, this one included.
+    pub slots: u32,
+    /// The decision, for the trace.
+    pub decision: DecisionView,
+    /// The predicted time, ms.
+    pub predicted_ms: f64,
+}
+
+/// What assigning gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AssignOutcome {
+    /// It is the node's now, under this epoch.
+    Assigned(Epoch),
+    /// Somebody else was faster, or the step is not ready any more.
+    Raced,
+    /// The node has enough.
+    NodeFull,
+    /// The node's session is another or closed.
+    NodeGone,
+}
+
+/// An attempt a node has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveAttempt {
+    /// Which.
+    pub key: AttemptKey,
+    /// Whose.
+    pub node: NodeId,
+    /// The step as planned.
+    pub step: Step,
+    /// Its inputs with their ports; inline bytes included.
+    pub inputs: Vec<(Name, TagRecord)>,
+    /// Whether one of its outputs is the request's answer.
+    pub answers: bool,
+    /// When it was assigned, on the store's clock.
+    pub assigned: Instant,
+    /// What was predicted, ms.
+    pub predicted_ms: f64,
+    /// Time left to its request's deadline, ms.
+    pub remaining_ms: u64,
+}
+
+/// An output of a step as a node reports it.
+#[derive(Debug, Clone)]
+pub struct OutputRecord {
+    /// The output port.
+    pub port: Name,
+    /// Its media type.
+    pub media: String,
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its bytes, if they are small.
+    pub inline: Option<Vec<u8>>,
+    /// Whether its bytes are on the server's disk.
+    pub on_server: bool,
+}
+
+/// What committing gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// It was taken.
+    Committed {
+        /// Steps that became ready.
+        now_ready: usize,
+        /// Whether the request is done with it.
+        request_done: bool,
+    },
+    /// It had been taken before.
+    Repeat,
+    /// Another attempt has taken its place, or the request has ended.
+    Stale,
+    /// The attempt belongs to another node, or does not exist.
+    NotYours,
+}
+
+/// What recording a failure gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailOutcome {
+    /// What the rules say of the step now; the request has ended unless it is `Ready`.
+    Judged(StepVerdict),
+    /// It does not matter any more.
+    Stale,
+    /// The attempt belongs to another node, or does not exist.
+    NotYours,
+}
+
+/// A request that ended, and what is still running for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// Which.
+    pub request: RequestId,
+    /// How it stands now (it may have ended before, in another way).
+    pub state: RequestState,
+    /// Attempts that nodes must be told to stop.
+    pub attempts: Vec<(NodeId, AttemptKey)>,
+}
+
+/// Everything about a request.
+#[derive(Debug, Clone)]
+pub struct RequestRecord {
+    /// What was asked.
+    pub envelope: Envelope,
+    /// Where it is.
+    pub state: RequestState,
+    /// The answer's tag.
+    pub answer: Option<TagRecord>,
+    /// When it was accepted, for display.
+    pub accepted_wall: WallTime,
+    /// The trace, complete but for live soft state.
+    pub trace: TraceDocument,
+    /// Every step that is ready and waits, with what placing it needs.
+    pub waiting: Vec<ReadyStep>,
+}
