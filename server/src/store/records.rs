@@ -6,7 +6,7 @@ use ouro_common::document::{DecisionView, TraceDocument};
 use ouro_common::envelope::{Envelope, Principal};
 use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, Epoch, InstanceId, Name, NodeId, RequestId};
 use ouro_common::module::Announcement;
-use ouro_common::plan::{Step, Tags};
+use ouro_common::plan::Step;
 use ouro_common::step::{AdminState, RequestState, StepVerdict};
 use std::collections::BTreeMap;
 
