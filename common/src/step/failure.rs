@@ -133,8 +133,8 @@ pub fn after_failure(history: &[BlameRow]) -> StepVerdict {
     if last_is_final || nodes(&|r| r.class.counts_against_step()) >= MAX_FAILED_NODES || history.len() >= MAX_ATTEMPTS {
         return StepVerdict::Failed;
     }
-    // A fleet smaller than three nodes must end as well: three failures of its own on one node are as telling.
-    if history.iter().filter(|r| r.class.counts_against_step()).count() >= MAX_FAILED_NODES + 1 {
+    // A fleet smaller than three nodes must end as well: a fourth failure of its own, wherever, is as telling.
+    if history.iter().filter(|r| r.class.counts_against_step()).count() > MAX_FAILED_NODES {
         return StepVerdict::Failed;
     }
     StepVerdict::Ready

@@ -123,12 +123,14 @@ impl StepState {
     /// Whether a move from `self` to `next` is allowed (state.md's diagram).
     pub fn can_become(self, next: Self) -> bool {
         use StepState::{Assigned, Blocked, Cancelled, Done, Failed, Poisoned, Ready};
-        match (self, next) {
-            (Blocked, Ready | Assigned) | (Ready, Assigned | Done) | (Assigned, Done | Failed | Poisoned | Ready) => true,
-            (Ready, Failed | Poisoned) | (Done, Ready) | (Poisoned, Ready) => true,
-            (Blocked | Ready | Assigned, Cancelled) => true,
-            _ => false,
-        }
+        matches!(
+            (self, next),
+            (Blocked, Ready | Assigned)
+                | (Ready, Assigned | Done | Failed | Poisoned)
+                | (Assigned, Done | Failed | Poisoned | Ready)
+                | (Done | Poisoned, Ready)
+                | (Blocked | Ready | Assigned, Cancelled)
+        )
     }
 }
 

@@ -1,0 +1,23 @@
+//! Channels: TLS 1.3 and nothing older, both ends with certificates of the fleet's CA.
+//!
+//! The server accepts a peer without a certificate, and one whose certificate has expired, on the TLS level, because
+//! enrolment and renewal need them; every method but those two refuses such a peer.
+
+pub use accept::{Incoming, ServerTls};
+pub use connect::{ClientTls, ConnectError, connect};
+pub use verify::RENEWAL_WINDOW_S;
+
+mod accept;
+mod connect;
+mod verify;
+
+use rustls::crypto::CryptoProvider;
+use std::sync::Arc;
+
+/// The cryptography both ends use.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// HTTP/2, the only protocol spoken inside.
+const ALPN_H2: &[u8] = b"h2";
