@@ -10,6 +10,7 @@ pub mod device;
 pub mod document;
 pub mod envelope;
 pub mod error;
+pub mod home;
 pub mod id;
 pub mod mfpi;
 pub mod module;

@@ -9,7 +9,7 @@ pub mod identity;
 /// The generated messages and services of `ouroboros.poison.v1`.
 #[expect(
     missing_docs,
-    unreachable_pub,
+    clippy::too_many_lines,
     clippy::all,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
