@@ -9,4 +9,7 @@ pub mod durable;
 pub mod home;
 pub mod modules;
 pub mod runtimes;
+pub mod spool;
+pub mod steps;
+pub mod uplink;
 pub mod workers;
