@@ -1,0 +1,72 @@
+//! What runs where and until when, as this process knows it: the source of `free_at`. Corrected from the store's rows.
+
+use crate::store::LiveAttempt;
+use ouro_common::clock::Instant;
+use ouro_common::id::{AttemptKey, Digest, NodeId};
+use ouro_common::mfpi::Terms;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A running attempt.
+#[derive(Debug, Clone)]
+struct Running {
+    node: NodeId,
+    container: Digest,
+    assigned: Instant,
+    predicted_ms: f64,
+    terms: Terms,
+}
+
+/// All live attempts.
+#[derive(Default)]
+pub struct LiveAttempts(Mutex<BTreeMap<AttemptKey, Running>>);
+
+impl LiveAttempts {
+    /// An attempt was assigned.
+    pub fn begin(&self, attempt: &LiveAttempt, terms: Terms) {
+        let running = Running {
+            node: attempt.node,
+            container: attempt.step.digest,
+            assigned: attempt.assigned,
+            predicted_ms: attempt.predicted_ms,
+            terms,
+        };
+        self.table().insert(attempt.key.clone(), running);
+    }
+
+    /// An attempt has ended; its container and what was predicted for it.
+    pub fn end(&self, key: &AttemptKey) -> Option<(Digest, Terms)> {
+        self.table().remove(key).map(|r| (r.container, r.terms))
+    }
+
+    /// Takes over what the store says: unknown rows are entered, rows that are gone are dropped.
+    pub fn correct(&self, rows: &[LiveAttempt]) {
+        let mut table = self.table();
+        let keys: std::collections::BTreeSet<&AttemptKey> = rows.iter().map(|r| &r.key).collect();
+        table.retain(|key, _| keys.contains(key));
+        for row in rows {
+            table.entry(row.key.clone()).or_insert_with(|| Running {
+                node: row.node,
+                container: row.step.digest,
+                assigned: row.assigned,
+                predicted_ms: row.predicted_ms,
+                terms: Terms::default(),
+            });
+        }
+    }
+
+    /// Seconds until each attempt of each node is predicted to end; zero when it is overdue.
+    pub fn remaining_s(&self, now: Instant) -> BTreeMap<NodeId, Vec<f64>> {
+        let mut remaining: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
+        for running in self.table().values() {
+            let end = running.assigned.after(Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9)));
+            remaining.entry(running.node).or_default().push(end.since(now).as_secs_f64());
+        }
+        remaining
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
