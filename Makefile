@@ -15,7 +15,7 @@ NEXTEST_PROFILE ?= default
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-export PATH := $(CACHE)/tools/bin:$(PATH)
+export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 export OURO_BIN_DIR := $(BIN_DIR)
 
