@@ -121,6 +121,7 @@ impl RequestState {
 
 impl StepState {
     /// Whether a move from `self` to `next` is allowed (state.md's diagram).
+    #[expect(clippy::match_like_matches_macro, reason = "a row for each kind of move reads as the diagram does")]
     pub fn can_become(self, next: Self) -> bool {
         use StepState::{Assigned, Blocked, Cancelled, Done, Failed, Poisoned, Ready};
         matches!(
