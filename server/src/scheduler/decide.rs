@@ -8,7 +8,7 @@ use super::filter::{Refused, Wanted, Work, check, holds};
 use super::place::{Choice, Ranked, chance, choose};
 use super::predict::{DETECTION_S, PredictContext, Prediction, free_in_s, memory_bytes, nominal_cost, prediction};
 use super::refused::duration;
-use super::report::{Refusals, candidates};
+use super::report::{Refusals, SHOWN, candidates};
 use super::snapshot::{Gate, NodeState, Snapshot, StepState};
 use ouro_common::clock::Instant;
 use ouro_common::container::Manifest;
@@ -142,6 +142,8 @@ struct Survey<'a> {
     fitting: bool,
     /// Whether such a node has it.
     fitting_holder: bool,
+    /// The node that would take the step if it were idle, and is soonest.
+    busy: Option<(f64, usize)>,
 }
 
 impl<'a> Run<'a> {
@@ -150,21 +152,19 @@ impl<'a> Run<'a> {
         let module = self.snapshot.module_labels.get(&step.container).map(String::as_str);
         let wanted = Wanted { step, manifest, memory_bytes: memory_bytes(manifest, &nominal), module };
         let mut survey = self.survey(&wanted, &nominal);
-        let choice = choose(&mut survey.ranked, &mut chance(self.seed, step.request, step.plan, &step.step));
+        let choice = choose(&mut survey.ranked, SHOWN, &mut chance(self.seed, step.request, step.plan, &step.step));
         let reference_s = reference_s(&nominal);
         let mut view = DecisionView { seed: self.seed, ..DecisionView::default() };
         match choice {
-            Some(Choice::Assign(at)) => {
-                let chosen = survey.ranked[at];
+            Some(Choice::Assign(chosen)) => {
                 view.winner = Some(chosen.id);
-                view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, Some(at), reference_s);
+                view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, Some(&chosen), reference_s);
                 view.refusals = survey.refusals.into_counts();
                 self.reserve(&chosen, true, step.alone);
                 let action = self.assign(step, &chosen, view.clone());
                 (view, Some(action))
             }
-            Some(Choice::WaitFor(at)) => {
-                let chosen = survey.ranked[at];
+            Some(Choice::WaitFor(chosen)) => {
                 view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, None, reference_s);
                 view.refusals = survey.refusals.into_counts();
                 let name = &self.snapshot.nodes[chosen.index].name;
@@ -173,7 +173,13 @@ impl<'a> Run<'a> {
                 self.reserve(&chosen, false, false);
                 (view, None)
             }
-            None => self.unplaced(&wanted, survey, view),
+            None => {
+                // Steps that came later must not keep the node busy for ever that this one waits to have alone.
+                if let Some((_, index)) = survey.busy {
+                    self.added.entry(index).or_default().alone = true;
+                }
+                self.unplaced(&wanted, survey, view)
+            }
         }
     }
 
@@ -186,6 +192,7 @@ impl<'a> Run<'a> {
             held: false,
             fitting: false,
             fitting_holder: false,
+            busy: None,
         };
         let mut mtbf_s = Vec::new();
         let mut failed_before = Vec::new();
@@ -203,7 +210,13 @@ impl<'a> Run<'a> {
                     mtbf_s.push(mtbf);
                     survey.ranked.push(Ranked { index, id: node.id, terms, total_s: terms.total_s(), unknown, has_room });
                 }
-                Err(refused) => survey.refusals.add(node, refused),
+                Err(refused) => {
+                    let idle_in_s = node.running_s.iter().copied().fold(0.0, f64::max);
+                    if matches!(refused, Refused::NotIdle { .. }) && survey.busy.is_none_or(|(soonest, _)| idle_in_s < soonest) {
+                        survey.busy = Some((idle_in_s, index));
+                    }
+                    survey.refusals.add(node, refused);
+                }
             }
         }
         if failed_before.contains(&false) && failed_before.contains(&true) {
@@ -329,3 +342,8 @@ fn add_cost_of_loss(ranked: &mut [Ranked], mtbf_s: &[f64]) {
         candidate.total_s = candidate.terms.total_s();
     }
 }
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
