@@ -134,7 +134,7 @@ pub fn after_failure(history: &[BlameRow]) -> StepVerdict {
         return StepVerdict::Failed;
     }
     // A fleet smaller than three nodes must end as well: three failures of its own on one node are as telling.
-    if history.iter().filter(|r| r.class.counts_against_step()).count() >= MAX_FAILED_NODES + 1 {
+    if history.iter().filter(|r| r.class.counts_against_step()).count() > MAX_FAILED_NODES {
         return StepVerdict::Failed;
     }
     StepVerdict::Ready

@@ -126,6 +126,8 @@ impl StepState {
         match (self, next) {
             (Blocked, Ready | Assigned) | (Ready, Assigned | Done) | (Assigned, Done | Failed | Poisoned | Ready) => true,
             (Ready, Failed | Poisoned) | (Done, Ready) | (Poisoned, Ready) => true,
+            // A ready step's input was lost with its holders and is being made again.
+            (Ready, Blocked) => true,
             (Blocked | Ready | Assigned, Cancelled) => true,
             _ => false,
         }
