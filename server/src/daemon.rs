@@ -3,7 +3,7 @@
 use crate::api::serve;
 use crate::blobs::Blobs;
 use crate::init::{ServerFiles, io_fault, load_authority, store_fault};
-use crate::interpreter::RulePlanner;
+use crate::interpreter::RuleInterpreter;
 use crate::lock::HomeLock;
 use crate::reconcile;
 use crate::store::{SqliteStore, Store, Ticker};
@@ -68,7 +68,7 @@ impl Service {
         let parts = WorldParts {
             store: Arc::new(store),
             blobs,
-            interpreter: Arc::new(RulePlanner),
+            interpreter: Arc::new(RuleInterpreter::new()),
             authority,
             ticker: options.ticker,
             instance,
