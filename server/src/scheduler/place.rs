@@ -18,6 +18,8 @@ pub(crate) struct Ranked {
     pub(crate) id: NodeId,
     pub(crate) terms: Terms,
     pub(crate) total_s: f64,
+    /// Mean time between losses of the node, seconds.
+    pub(crate) mtbf_s: f64,
     pub(crate) unknown: UnknownSet,
     /// Whether one more attempt may be assigned to it.
     pub(crate) has_room: bool,
@@ -69,7 +71,15 @@ mod tests {
 
     fn ranked(n: u8, total_s: f64, has_room: bool) -> Ranked {
         let (terms, unknown) = (Terms::default(), UnknownSet::default());
-        Ranked { index: n as usize, id: NodeId::from_parts(0, [n; 10]), terms, total_s, unknown, has_room }
+        Ranked {
+            index: n as usize,
+            id: NodeId::from_parts(0, [n; 10]),
+            terms,
+            total_s,
+            mtbf_s: 1e6,
+            unknown,
+            has_room,
+        }
     }
 
     fn rng(seed: u64) -> ChaCha8Rng {

@@ -206,6 +206,20 @@ fn a_new_node_gets_one_and_a_step_that_must_be_alone_gets_a_node_to_itself() {
 }
 
 #[test]
+fn containers_assigned_together_share_the_free_memory() {
+    let other = Digest::sha256([8; 32]);
+    let mut large = node(1);
+    large.slots = 4;
+    large.present.insert(other, None);
+    large.readings.memory_available_bytes = Some(800 * MIB);
+    let second = StepState { container: other, ..step(2) };
+    let mut s = snapshot(vec![large], vec![step(1), second, step(3)]);
+    s.containers.insert(other, Arc::new(manifest()));
+    assert_eq!(placed(&s), [Some("n1".into()), None, Some("n1".into())]);
+    assert_eq!(decided(&s).report[1].view.refusals[0].examples, ["n1: needs 512 MiB, has 288 MiB free"]);
+}
+
+#[test]
 fn unknown_factors_are_pessimistic_and_named_and_absurd_claims_are_unknown() {
     let liar = with_profile(node(1), |p| p.flops_per_s = Some(1e30));
     let known: Vec<_> = (2..=6).map(|n| with_profile(node(n), |p| p.flops_per_s = Some(f64::from(n) * 100e9))).collect();
