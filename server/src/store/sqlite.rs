@@ -11,6 +11,8 @@ mod collect;
 mod columns;
 mod commit;
 mod db;
+#[cfg(test)]
+mod durability;
 mod ends;
 mod identity;
 mod nodes;
