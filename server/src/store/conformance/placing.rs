@@ -6,7 +6,7 @@ use crate::store::AssignOutcome;
 use futures::future::join_all;
 use ouro_common::envelope::Envelope;
 use ouro_common::id::InstanceId;
-use ouro_common::step::StepState;
+use ouro_common::step::{LossReason, StepState};
 use std::time::Duration;
 
 pub(crate) async fn priority_comes_before_age(make: Make) {
@@ -85,4 +85,10 @@ pub(crate) async fn only_the_session_that_was_looked_at_gets_work(make: Make) {
     let back = Node { session_epoch: ground.online(now.id).await, ..now };
     assert!(matches!(ground.assign(&ready, &back).await, AssignOutcome::Assigned(_)));
     assert_eq!(ground.assign(&ready, &back).await, AssignOutcome::Raced);
+    ground.store.release_attempts(back.id, LossReason::Drained, &[]).await.unwrap();
+    assert_eq!(
+        ground.assign(&ready, &back).await,
+        AssignOutcome::Raced,
+        "it is ready again, but not the one that was looked at"
+    );
 }

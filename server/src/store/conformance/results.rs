@@ -2,9 +2,9 @@
 
 use super::Make;
 use super::ground::{Ground, chain, name, plan, single, step};
-use crate::store::{CommitOutcome, StoreError};
+use crate::store::{CommitOutcome, FailOutcome, StoreError};
 use ouro_common::id::{AttemptKey, Digest, Epoch};
-use ouro_common::step::{AttemptState, LossReason, RequestState, StepState};
+use ouro_common::step::{AttemptState, FailureClass, LossReason, RequestState, StepState, StepVerdict};
 
 const NOTHING_MORE: CommitOutcome = CommitOutcome::Committed { now_ready: 0, request_done: true };
 const ONE_MORE: CommitOutcome = CommitOutcome::Committed { now_ready: 1, request_done: false };
@@ -145,6 +145,21 @@ pub(crate) async fn lost_results_are_made_again(make: Make) {
     ground.store.keep_on_server(digest).await.unwrap();
     assert_eq!(ground.store.drop_holder(b.id, Some(digest)).await.unwrap(), 0, "the server has it");
     assert_eq!(ground.run(request, "s3", &b, false).await, NOTHING_MORE);
+}
+
+pub(crate) async fn a_step_whose_input_is_gone_waits_for_it(make: Make) {
+    let ground = Ground::new(&make);
+    let (a, b) = (ground.node("a").await, ground.node("b").await);
+    let request = ground.request(&chain()).await;
+    ground.run(request, "s1", &a, true).await;
+    let key = ground.place(request, "s2", &b).await;
+    assert_eq!(ground.store.drop_holder(a.id, None).await.unwrap(), 0, "s2 runs and may have fetched it");
+    let outcome = ground.fail(&key, &b, FailureClass::InputMissing, None).await;
+    assert_eq!(outcome, FailOutcome::Judged(StepVerdict::Ready));
+    assert_eq!(ground.steps(request).await, [StepState::Ready, StepState::Blocked, StepState::Blocked]);
+    assert_eq!(ground.commit(&key, &b, false).await, CommitOutcome::Stale, "it said that it had failed, and its step waits");
+    assert_eq!(ground.run(request, "s1", &b, false).await, ONE_MORE);
+    assert_eq!(ground.run(request, "s2", &b, false).await, ONE_MORE);
 }
 
 pub(crate) async fn blobs_go_to_whom_they_concern(make: Make) {

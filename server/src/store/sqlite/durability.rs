@@ -6,6 +6,7 @@ use crate::store::{AcceptOutcome, Store, StoreError, Ticker};
 use ouro_common::envelope::{Envelope, Mode, PROTOCOL_VERSION, Principal, Privacy};
 use ouro_common::id::RequestId;
 use rusqlite::Connection;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,12 +123,28 @@ async fn a_restored_backup_gives_higher_epochs_and_a_newer_schema_is_refused() {
     assert!(error.to_string().contains("version 99"), "{error}");
 }
 
+#[test]
+fn a_database_that_cannot_be_opened_is_named() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("absent").join("fleet.db");
+    let Err(error) = open(&path) else { panic!("it was opened") };
+    assert!(error.to_string().contains("absent/fleet.db"), "{error}");
+    let path = home.path().join("noise.db");
+    std::fs::write(&path, "x".repeat(8192)).unwrap();
+    let Err(error) = open(&path) else { panic!("it was opened") };
+    assert!(matches!(&error, StoreError::Corrupt { problem, .. } if problem.contains("noise.db")), "{error}");
+}
+
 #[tokio::test]
 async fn a_store_that_is_dropped_leaves_one_file() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("fleet.db");
     let store = open(&path).unwrap();
     store.accept_request(&envelope(1, "hello")).await.unwrap();
+    for file in ["fleet.db", "fleet.db-wal"] {
+        let mode = std::fs::metadata(home.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "prompts are in {file}");
+    }
     drop(store);
     let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["fleet.db"]);
