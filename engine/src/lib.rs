@@ -5,7 +5,7 @@
 //! come from strangers: each is checked as a whole before anything is computed with it, and a bad one is an error that names
 //! the path, the item and the remedy.
 
-//X pub mod decoder;
+pub mod decoder;
 //X pub mod deferral;
 pub mod gguf;
 //X pub mod language_model;
