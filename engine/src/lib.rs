@@ -1,15 +1,15 @@
 //! Inference in a box of its own: candle and ONNX Runtime are seen nowhere else in the fleet.
 //!
-//! Everything here is synchronous and runs on the CPU. A language model is a GGUF file (`language_model`), any other model
+//! Everything here is synchronous and runs on the CPU. A language model is a GGUF file ([`language_model`]), any other model
 //! an ONNX file ([`onnx`]); whether the small local model's answer is good enough is a pure decision ([`deferral`]). Files
 //! come from strangers: each is checked as a whole before anything is computed with it, and a bad one is an error that names
 //! the path, the item and the remedy.
 
 pub mod decoder;
-//X pub mod deferral;
+pub mod deferral;
 pub mod gguf;
-//X pub mod language_model;
+pub mod language_model;
 //X pub mod onnx;
-//X pub mod sampling;
+pub mod sampling;
 pub mod threads;
 pub mod tokens;

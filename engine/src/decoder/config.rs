@@ -82,7 +82,9 @@ impl Keys<'_> {
     }
 
     fn size(&self, name: &str, most: u64) -> Result<Option<usize>, GgufError> {
-        let Some(value) = self.file.integer(&self.key(name))? else { return Ok(None) };
+        let Some(value) = self.file.integer(&self.key(name))? else {
+            return Ok(None);
+        };
         match usize::try_from(value) {
             Ok(size) if (1..=most).contains(&value) => Ok(Some(size)),
             _ => self.refuse(name, value, format!("it must be 1 to {most}")),

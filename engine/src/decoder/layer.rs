@@ -1,9 +1,9 @@
 //! One transformer block: attention over the cache, then the gated feed-forward part, both on a normalised residual.
 
+use super::DecoderError;
 use super::config::{Architecture, Config};
 use super::rope::Rotation;
 use super::weights::Weights;
-use super::DecoderError;
 use candle_core::quantized::QMatMul;
 use candle_core::{D, Module, Result, Tensor};
 use candle_nn::kv_cache::KvCache;
@@ -68,10 +68,7 @@ impl Layer {
         let wide = config.feed_forward;
         let (query_key_value, gate_up) = match config.architecture {
             Architecture::Phi3 => (
-                Projections::Fused(
-                    weights.matrix(&name("attn_qkv"), queries + 2 * keys, hidden)?,
-                    vec![queries, keys, keys],
-                ),
+                Projections::Fused(weights.matrix(&name("attn_qkv"), queries + 2 * keys, hidden)?, vec![queries, keys, keys]),
                 Projections::Fused(weights.matrix(&name("ffn_up"), 2 * wide, hidden)?, vec![wide, wide]),
             ),
             Architecture::Llama => (
@@ -108,7 +105,9 @@ impl Layer {
         let x = (x + self.attend(&normal, cache, place)?)?;
         let normal = candle_nn::ops::rms_norm(&x, &self.feed_forward_norm, self.shape.epsilon)?;
         let parts = self.gate_up.forward(&normal)?;
-        let [gate, up] = &parts[..] else { candle_core::bail!("the feed-forward part has {} projections", parts.len()) };
+        let [gate, up] = &parts[..] else {
+            candle_core::bail!("the feed-forward part has {} projections", parts.len())
+        };
         let gated = (gate.contiguous()?.silu()? * up)?;
         &x + self.down.forward(&gated)?
     }
@@ -118,7 +117,9 @@ impl Layer {
         let tokens = x.dim(0)?;
         let by_head = |flat: &Tensor, heads: usize| flat.reshape((tokens, heads, head_width))?.transpose(0, 1)?.contiguous();
         let parts = self.query_key_value.forward(x)?;
-        let [query, key, value] = &parts[..] else { candle_core::bail!("attention has {} projections", parts.len()) };
+        let [query, key, value] = &parts[..] else {
+            candle_core::bail!("attention has {} projections", parts.len())
+        };
         let query = place.rotation.apply(&by_head(query, heads)?, place.position)?;
         let key = place.rotation.apply(&by_head(key, kv_heads)?, place.position)?;
         let (keys, values) = cache.append(&key, &by_head(value, kv_heads)?)?;

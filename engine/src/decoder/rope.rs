@@ -3,9 +3,9 @@
 //! A model with two sets of factors (LongRoPE, arXiv 2402.13753) uses the long ones for sessions that may pass its original
 //! context. The choice is made once a session, because keys that were rotated one way cannot be compared with the other.
 
+use super::DecoderError;
 use super::config::{Architecture, Config, RopeScaling};
 use super::weights::Weights;
-use super::DecoderError;
 use candle_core::{D, Device, Result, Tensor};
 
 /// What the frequencies are divided by; empty for nothing.
@@ -60,7 +60,12 @@ impl Rotation {
             let values: Vec<f32> = angles().map(|angle| (of(angle) * magnitude) as f32).collect();
             Tensor::from_vec(values, (capacity, half), &Device::Cpu)
         };
-        Ok(Self { sine: table(f64::sin)?, cosine: table(f64::cos)?, width: config.rope_width, architecture: config.architecture })
+        Ok(Self {
+            sine: table(f64::sin)?,
+            cosine: table(f64::cos)?,
+            width: config.rope_width,
+            architecture: config.architecture,
+        })
     }
 
     /// Rotates heads `[heads, tokens, width]` whose first token stands at `position`.
