@@ -90,3 +90,55 @@ impl LanguageModel {
         Ok(self.tokenizer.encode_chat(prompt)?.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::generate::tests::CALM;
+    use super::*;
+    use crate::decoder::random_model::RandomModel;
+    use crate::gguf::writer::GgufWriter;
+    use crate::tokens::tests::write_byte_level;
+    use proptest::prelude::*;
+    use std::ops::ControlFlow;
+
+    fn file() -> Vec<u8> {
+        let vocabulary = write_byte_level(&mut GgufWriter::new(), "qwen2");
+        let mut made = RandomModel { vocabulary, hidden: 16, rope_width: 4, feed_forward: 8, layers: 1, ..RandomModel::default() }.make();
+        write_byte_level(&mut made.writer, "qwen2");
+        made.writer.finish()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        /// Bytes of the metadata changed at will: an error or a model that works, never a panic.
+        #[test]
+        fn a_damaged_file_is_an_error_or_a_model(flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), early in any::<bool>()) {
+            let mut bytes = file();
+            let span = if early { 1_500 } else { bytes.len() };
+            for (index, with) in flips {
+                bytes[index.index(span)] = with;
+            }
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("damaged.gguf");
+            std::fs::write(&path, bytes).unwrap();
+            match LanguageModel::open(&path) {
+                Ok(model) => {
+                    let options = GenerateOptions { max_tokens: 2, ..GenerateOptions::default() };
+                    let _ = model.generate("hello <|end|>", &options, &CALM, &mut |_| ControlFlow::Continue(()));
+                }
+                Err(error) => prop_assert!(error.to_string().contains("damaged.gguf"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_without_embeddings_is_refused() {
+        let mut made = RandomModel::default().make();
+        write_byte_level(&mut made.writer, "qwen2");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.gguf");
+        std::fs::write(&path, made.writer.finish()).unwrap();
+        let error = LanguageModel::open(&path).unwrap_err().to_string();
+        assert!(error.contains("266 tokens") && error.contains("50 rows"), "{error}");
+    }
+}

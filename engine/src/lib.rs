@@ -9,7 +9,7 @@ pub mod decoder;
 pub mod deferral;
 pub mod gguf;
 pub mod language_model;
-//X pub mod onnx;
+pub mod onnx;
 pub mod sampling;
 pub mod threads;
 pub mod tokens;

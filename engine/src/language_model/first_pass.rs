@@ -53,13 +53,8 @@ impl LanguageModel {
             }
         };
         let generation = self.generate(prompt, &options.generate, hooks, sink)?;
-        let cancelled = generation.finish == Finish::Cancelled && judge.verdict().is_none();
         let early = judge.verdict().is_some();
-        let verdict = judge.finish();
-        if verdict.answer && !early && !cancelled {
-            // The answer is complete: there is nothing left that the caller could stop.
-            let _ = show(&held);
-        }
+        let cancelled = generation.finish == Finish::Cancelled && !early;
         let decided_at = decided_at.unwrap_or_else(|| (hooks.now)());
         let mut report = FirstPassReport {
             model_name: self.config().name.clone(),
@@ -68,6 +63,15 @@ impl LanguageModel {
             elapsed_ms: u64::try_from(decided_at.saturating_sub(started).as_millis()).unwrap_or(u64::MAX),
             ..FirstPassReport::default()
         };
+        if cancelled {
+            report.why = "it was cancelled before there was a decision".into();
+            return Ok(FirstPass { generation, report, cancelled });
+        }
+        let verdict = judge.finish();
+        if verdict.answer && !early {
+            // The answer is complete: there is nothing left that the caller could stop.
+            let _ = show(&held);
+        }
         verdict.fill(&options.rule, &mut report);
         if !report.answered {
             report.partial = Some(generation.text.clone());
@@ -115,5 +119,13 @@ mod tests {
         assert_eq!(pass.report.partial.as_deref(), Some(pass.generation.text.as_str()));
         assert!(pass.report.why.contains("below the threshold 0.000"), "{}", pass.report.why);
         assert!(!pass.cancelled);
+    }
+
+    #[test]
+    fn a_cancelled_attempt_decides_nothing() {
+        let options = FirstPassOptions { generate: GenerateOptions::default(), rule: Rule::default() };
+        let show = &mut |_: &str| panic!("nothing may be shown");
+        let pass = model(3, |_| {}).first_pass("hello", &options, &Hooks { cancel: &|| true, ..CALM }, show).unwrap();
+        assert!(pass.cancelled && !pass.report.answered && pass.report.flags.is_empty());
     }
 }
