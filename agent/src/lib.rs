@@ -1,1 +1,3 @@
-//! x
+//! The agent: what runs on every machine of the fleet.
+
+pub mod sensing;

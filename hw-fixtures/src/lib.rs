@@ -1,1 +1,1 @@
-//! x
+//! Recorded machines.
