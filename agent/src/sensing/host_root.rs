@@ -60,7 +60,7 @@ pub enum ReadError {
     #[error("{0} does not exist")]
     Missing(Place),
     /// A directory where a file should be, a pipe, a file where a directory should be.
-    #[error("{place} is not a {expected}")]
+    #[error("is not a {expected}")]
     WrongKind {
         /// Where.
         place: Place,
@@ -124,6 +124,12 @@ impl HostRoot {
         &self.root
     }
 
+    /// Whether there is anything of a machine in the folder.
+    pub fn holds_machine(&self) -> bool {
+        let marks = [self.sys(""), self.proc(""), self.top("termux-battery-status.json"), self.top("dumpsys-battery.txt")];
+        marks.iter().any(|place| self.read_path(place).is_ok_and(|path| path.exists()))
+    }
+
     /// A place in sysfs.
     pub fn sys(&self, relative: &str) -> Place {
         Place("/sys".to_string()).join(relative)
@@ -167,7 +173,7 @@ impl HostRoot {
     /// [`ReadError`] when there is no such directory, or it cannot be listed.
     pub fn read_names(&self, place: &Place) -> Result<Vec<String>, ReadError> {
         let path = self.read_path(place)?;
-        if !path.is_dir() {
+        if !fs::metadata(&path).map_err(|e| ReadError::from_io(place, e))?.is_dir() {
             return Err(ReadError::WrongKind { place: place.clone(), expected: "directory" });
         }
         let entries = fs::read_dir(&path).map_err(|e| ReadError::from_io(place, e))?;

@@ -82,16 +82,23 @@ pub(crate) fn read(scan: &Scan<'_>, cpu: &CpuReading, host_nodes_with_cpus: usiz
     if phone_output || (has_battery && is_arm && (phone_supplies || android_kernel)) {
         return "phone";
     }
-    kind_of_parts(cpu, has_battery, host_nodes_with_cpus, !model.is_empty())
+    // Firmware tables of PCs name their batteries so; a bare "battery" could be anybody's.
+    let pc_battery = supplies
+        .iter()
+        .any(|s| s.role == Role::SystemBattery && ["BAT", "CMB", "macsmc"].iter().any(|p| s.name.starts_with(p)));
+    if pc_battery || (has_battery && !is_arm) {
+        return "laptop";
+    }
+    if has_battery {
+        return "unknown";
+    }
+    kind_of_parts(cpu, host_nodes_with_cpus, !model.is_empty())
 }
 
-fn kind_of_parts(cpu: &CpuReading, has_battery: bool, host_nodes_with_cpus: usize, has_device_tree: bool) -> &'static str {
+fn kind_of_parts(cpu: &CpuReading, host_nodes_with_cpus: usize, has_device_tree: bool) -> &'static str {
     let arch = cpu.cpu.arch.as_deref().unwrap_or_default();
     let model = cpu.cpu.model.as_deref().unwrap_or_default();
     let server_cpu = ["EPYC", "Neoverse", "POWER", "Xeon(R) Gold", "Xeon(R) Platinum", "Xeon(R) Silver", "Xeon(R) Bronze", "Ampere"];
-    if has_battery {
-        return if model.is_empty() && arch.is_empty() { "unknown" } else { "laptop" };
-    }
     if cpu.packages > 1
         || host_nodes_with_cpus > 1
         || matches!(arch, "ppc64le" | "ppc64" | "s390x")

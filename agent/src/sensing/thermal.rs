@@ -108,8 +108,8 @@ fn zone_limit(scan: &Scan<'_>, zone: &Place) -> Option<f64> {
 fn chips(scan: &Scan<'_>) -> Vec<Place> {
     let mut places = Vec::new();
     let class = scan.sys("class/hwmon");
-    places.extend(scan.names(&class).iter().map(|name| class.join(name)));
-    for (class, inner) in [("class/nvme", ""), ("class/drm", "device/hwmon")] {
+    places.extend(scan.names(&class).iter().filter(|name| is_hwmon(name)).map(|name| class.join(name)));
+    for (class, inner) in [("class/nvme", ""), ("class/nvme", "device/hwmon"), ("class/drm", "device/hwmon")] {
         let class = scan.sys(class);
         for name in scan.names(&class).iter().filter(|name| !name.contains('-')) {
             let holder = class.join(name).join(inner);

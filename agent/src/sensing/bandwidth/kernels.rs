@@ -36,10 +36,37 @@ dispatch!(
     /// `a = b + s·c`.
     fn triad(a: &mut [f64], b: &[f64], c: &[f64], s: f64), triad_generic, triad_avx2
 );
-dispatch!(
-    /// `c += a·b`, with `a` in columns of the tile's height and `b` in rows of its width.
-    fn multiply(a: &[f32], b: &[f32], c: &mut [f32]), multiply_generic, multiply_avx2
-);
+/// `c = a·b`, with `a` in columns of the tile's height and `b` in rows of its width.
+pub(super) fn multiply(a: &[f32], b: &[f32], c: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature that the function is compiled for was found on this processor just now.
+        return unsafe { multiply_avx512(a, b, c) };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        // SAFETY: the two features that the function is compiled for were found on this processor just now.
+        return unsafe { multiply_avx2(a, b, c) };
+    }
+    // Every 64-bit Arm multiplies and adds in one step; old x86 would call a library for it.
+    if cfg!(target_arch = "aarch64") {
+        multiply_generic(a, b, c, f32::mul_add);
+    } else {
+        multiply_generic(a, b, c, |x, y, sum| x * y + sum);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn multiply_avx512(a: &[f32], b: &[f32], c: &mut [f32]) {
+    multiply_generic(a, b, c, f32::mul_add);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_avx2(a: &[f32], b: &[f32], c: &mut [f32]) {
+    multiply_generic(a, b, c, f32::mul_add);
+}
 
 /// Thirty-two sums side by side: one alone would wait for its own additions, not for memory.
 #[inline(always)]
@@ -61,7 +88,7 @@ fn triad_generic(a: &mut [f64], b: &[f64], c: &[f64], s: f64) {
 }
 
 #[inline(always)]
-fn multiply_generic(a: &[f32], b: &[f32], c: &mut [f32]) {
+fn multiply_generic(a: &[f32], b: &[f32], c: &mut [f32], fused: impl Fn(f32, f32, f32) -> f32 + Copy) {
     let (rows, columns) = TILE;
     for (a_panel, c_rows) in a.chunks_exact(rows * SIZE).zip(c.chunks_exact_mut(rows * SIZE)) {
         for (b_panel, column) in b.chunks_exact(columns * SIZE).zip((0..SIZE).step_by(columns)) {
@@ -69,7 +96,7 @@ fn multiply_generic(a: &[f32], b: &[f32], c: &mut [f32]) {
             for (a_step, b_step) in a_panel.chunks_exact(rows).zip(b_panel.chunks_exact(columns)) {
                 for (sums, a) in tile.iter_mut().zip(a_step) {
                     for (sum, b) in sums.iter_mut().zip(b_step) {
-                        *sum += a * b;
+                        *sum = fused(*a, *b, *sum);
                     }
                 }
             }

@@ -21,10 +21,14 @@ pub(crate) const NVIDIA: u32 = 0x10de;
 pub(crate) const QEMU: u32 = 0x1b36;
 
 /// GPUs of AMD's processors, which share its package; for recordings that lack the functions beside them.
-const AMD_INTEGRATED_GPUS: &[u32] = &[
-    0x1309, 0x130a, 0x130c, 0x130d, 0x130e, 0x130f, 0x1313, 0x1315, 0x13c0, 0x1435, 0x1506, 0x150e, 0x1586, 0x15bf, 0x15c8, 0x15d8, 0x15dd,
-    0x15e7, 0x1636, 0x1638, 0x163f, 0x164c, 0x164d, 0x164e, 0x1681, 0x1900, 0x1901, 0x1902, 0x9830, 0x9850, 0x9874, 0x98e4,
-];
+fn is_amd_integrated_gpu(device: u32) -> bool {
+    matches!(
+        device,
+        0x1304..=0x131d | 0x9640..=0x964f | 0x9802..=0x980a | 0x9830..=0x9877 | 0x98e4 | 0x9900..=0x99a4 // Llano to Stoney
+            | 0x15d8 | 0x15dd | 0x15e7 | 0x1636 | 0x1638 | 0x163f | 0x164c..=0x164e | 0x1681 // Raven to Rembrandt
+            | 0x1114 | 0x13c0 | 0x1435 | 0x1506 | 0x150e | 0x1586 | 0x15bf | 0x15c8 | 0x1900..=0x1902 // Mendocino to Strix Halo
+    )
+}
 
 /// The trust, and the reason in a sentence.
 pub(crate) fn judge(function: &Function, upstream: &[&Function], on_processor_bus: bool, virtual_machine: bool) -> (LinkTrust, String) {
@@ -45,7 +49,7 @@ fn judge_plainly(f: &Function, upstream: &[&Function], on_processor_bus: bool, v
     if f.vendor == Some(AMD) {
         return (Integrated, "part of an AMD processor or chipset: the link is an internal bus");
     }
-    if f.vendor == Some(AMD_GPU) && (on_processor_bus || f.device.is_some_and(|id| AMD_INTEGRATED_GPUS.contains(&id))) {
+    if f.vendor == Some(AMD_GPU) && (on_processor_bus || f.device.is_some_and(is_amd_integrated_gpu)) {
         return (Integrated, "part of an AMD processor: the link is an internal bus");
     }
     if f.on_root_bus && !f.link.has_figures() && matches!(f.vendor, Some(INTEL)) {
