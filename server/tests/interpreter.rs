@@ -68,7 +68,11 @@ fn with(more: impl IntoIterator<Item = Container>) -> Catalogue {
 fn request(prompt: &str, inputs: &[&str]) -> InterpreterRequest {
     let input = |text: &&str| {
         let (tag, file) = text.split_once('=').expect("an input is written tag=file");
-        RequestInput { tag: tag.parse().expect("a tag"), media: MediaType::from_file_name(file), file_name: Some(file.to_string()) }
+        RequestInput {
+            tag: tag.parse().expect("a tag"),
+            media: MediaType::from_file_name(file),
+            file_name: Some(file.to_string()),
+        }
     };
     InterpreterRequest { prompt: prompt.to_string(), inputs: inputs.iter().map(input).collect() }
 }
@@ -104,7 +108,11 @@ fn names(plan: &Plan) -> Vec<String> {
 fn edges(plan: &Plan) -> BTreeSet<String> {
     let writer = |tag: &Name| plan.writer(tag).map_or(tag.to_string(), |s: &Step| s.container.name.to_string());
     let of = |step: &Step| -> Vec<String> {
-        step.inputs.values().flat_map(Tags::iter).map(|tag| format!("{}>{}", writer(tag), step.container.name)).collect()
+        step.inputs
+            .values()
+            .flat_map(Tags::iter)
+            .map(|tag| format!("{}>{}", writer(tag), step.container.name))
+            .collect()
     };
     plan.steps.iter().flat_map(of).collect()
 }

@@ -135,4 +135,5 @@ pub(crate) const EMPTY_IDEOGRAPHS: &str = "这這是的了吗嗎请請我你您�
 /// Words before a result's name that make it the thing to work on: "the mood of the summary".
 pub(crate) const REFERRING: &str = "of in on from for about into that this der des dem vom von du de dans sur del della dello dell nel sul do da dos das no na van uit из от о в на z w ze den af av pa の 的";
 /// Words by which one asks for something of it to be done rather than names a result.
-pub(crate) const ARTICLES: &str = "the that this its your resulting der die das dem den des deiner ihrer la le l el il lo o a het de ten ta ту the";
+pub(crate) const ARTICLES: &str =
+    "the that this its your resulting der die das dem den des deiner ihrer la le l el il lo o a het de ten ta ту the";

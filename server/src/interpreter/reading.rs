@@ -334,7 +334,16 @@ fn asks(text: &[Word], found: &[Found<Meaning>]) -> Vec<Ask> {
             continue;
         }
         let of = pending.take().filter(|p| *p != target);
-        asks.push((k, Ask { target, of, inputs: named_inputs(text, found, k, first_ask), weak: f.weak, named: is_named(text, f.first()) }));
+        asks.push((
+            k,
+            Ask {
+                target,
+                of,
+                inputs: named_inputs(text, found, k, first_ask),
+                weak: f.weak,
+                named: is_named(text, f.first()),
+            },
+        ));
     }
     if asks.is_empty()
         && let Some(target) = pending

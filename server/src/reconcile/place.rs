@@ -45,7 +45,8 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
                     expected_epoch: claimed.expected_epoch,
                     node,
                     session_epoch,
-                    slots,
+                    // The scheduler counts this attempt too; the store's rule is "one more than slots".
+                    slots: slots.saturating_sub(1),
                     decision: view,
                     predicted_ms: total_s * 1e3,
                 });

@@ -49,10 +49,19 @@ pub(crate) const CODES: &[(&str, &str)] = &[
     ("en", "english englisch anglais ingles inglese engels angielski английский 英语 ingilizce engelska"),
     ("de", "german deutsch deutsche allemand aleman tedesco alemao duits niemiecki немецкий 德语 almanca tyska"),
     ("fr", "french franzosisch francais frances francese frans francuski французский 法语 fransizca franska"),
-    ("es", "spanish spanisch espagnol espanol castellano spagnolo espanhol spaans hiszpanski испанский 西班牙语 ispanyolca spanska"),
+    (
+        "es",
+        "spanish spanisch espagnol espanol castellano spagnolo espanhol spaans hiszpanski испанский 西班牙语 ispanyolca spanska",
+    ),
     ("it", "italian italienisch italien italiano italiaans wloski итальянский 意大利语 italyanca italienska"),
-    ("pt", "portuguese portugiesisch portugais portugues portoghese portugees portugalski португальский portekizce portugisiska"),
-    ("nl", "dutch niederlandisch hollandisch neerlandais neerlandes olandese holandes nederlands niderlandzki felemenkce nederlandska"),
+    (
+        "pt",
+        "portuguese portugiesisch portugais portugues portoghese portugees portugalski португальский portekizce portugisiska",
+    ),
+    (
+        "nl",
+        "dutch niederlandisch hollandisch neerlandais neerlandes olandese holandes nederlands niderlandzki felemenkce nederlandska",
+    ),
     ("pl", "polish polnisch polonais polaco polacco polones pools polski польский lehce polska"),
     ("ru", "russian russisch russe ruso russo rosyjski русский 俄语 rusca ryska"),
     ("zh", "chinese chinesisch chinois chino cinese chines chinees chinski китайский 中文 cince kinesiska mandarin"),
