@@ -4,11 +4,17 @@
 //! [`NodeFactors`] × [`StepCost`] → [`Terms`] in seconds; the index is the reference node's time over the node's.
 
 pub use cost::{PlugState, StepCost};
+pub use display::node_index;
 pub use factors::{LinkFactors, NodeFactors, reference};
-pub use predict::{index, predict};
+pub use learn::ActualPhases;
+pub use predict::{expected_retry_s, index, predict, reference_s};
 pub use terms::{Residuals, Terms};
+pub use threshold::{Gate, GateState};
 
 mod cost;
+mod display;
 mod factors;
+mod learn;
 mod predict;
 mod terms;
+pub mod threshold;

@@ -1,5 +1,20 @@
 //! The scheduler: `decide(&Snapshot, now, seed) -> Decision`, synchronous and pure.
 //!
-//! The same snapshot, time and seed give the same decision, which is what makes every decision replayable.
+//! The same snapshot, time and seed give the same decision, which is what makes every decision replayable. A step goes
+//! through [`filter`] (what can never be scored), [`predict`] (seconds on every node that is left) and [`place`] (the
+//! soonest, and whether to wait for it); [`decide`](decide::decide) does so for all steps and says why.
 
+pub use decide::{Action, Decision, StepReport, decide};
+
+mod class;
+pub mod decide;
+mod factors;
+pub mod filter;
+#[cfg(test)]
+mod fleet;
+pub mod place;
+pub mod predict;
+mod processor;
+mod refused;
+mod report;
 pub mod snapshot;

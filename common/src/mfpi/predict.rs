@@ -44,13 +44,28 @@ pub fn predict(node: &NodeFactors, step: &StepCost, residuals: &Residuals) -> Te
         dec_s: dec_s * residuals.dec.exp(),
         retry_s: 0.0,
     };
-    let p_loss = -(-terms.total_s() / node.mtbf_s).exp_m1();
-    terms.retry_s = p_loss * node.retry_s;
+    terms.retry_s = expected_retry_s(terms.total_s(), node.mtbf_s, node.retry_s);
     terms
 }
 
-/// The index: the reference node's time for the step, its container loaded, over the predicted one. Higher is better.
-pub fn index(step: &StepCost, terms: &Terms) -> f64 {
-    let ideal = StepCost { plug: PlugState::Loaded, ..step.clone() };
-    predict(&reference(), &ideal, &Residuals::default()).total_s() / terms.total_s()
+/// The expected cost of losing a node within `busy_s` seconds: the chance of it, 1 − exp(−T/MTBF), times what a loss costs.
+pub fn expected_retry_s(busy_s: f64, mtbf_s: f64, retry_s: f64) -> f64 {
+    -(-busy_s / mtbf_s).exp_m1() * retry_s
 }
+
+/// The reference node's time for a step, its container loaded, seconds.
+///
+/// `step` is the step as a node meets it that has none of its inputs: the same figure must divide every node's time, or
+/// a node that has the inputs already would score lower for it.
+pub fn reference_s(step: &StepCost) -> f64 {
+    let ideal = StepCost { plug: PlugState::Loaded, ..step.clone() };
+    predict(&reference(), &ideal, &Residuals::default()).total_s()
+}
+
+/// The index: [`reference_s`] over the predicted time. Higher is better.
+pub fn index(step: &StepCost, terms: &Terms) -> f64 {
+    reference_s(step) / terms.total_s()
+}
+
+#[cfg(test)]
+mod tests;

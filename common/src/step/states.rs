@@ -127,6 +127,8 @@ impl StepState {
             (self, next),
             (Blocked, Ready | Assigned)
                 | (Ready, Assigned | Done | Failed | Poisoned)
+                // A ready step's input was lost with its holders and is being made again.
+                | (Ready, Blocked)
                 | (Assigned, Done | Failed | Poisoned | Ready)
                 | (Done | Poisoned, Ready)
                 | (Blocked | Ready | Assigned, Cancelled)

@@ -3,6 +3,7 @@
 use ouro_common::container::Manifest;
 use ouro_common::device::{NodeProfile, Readings};
 use ouro_common::id::{Digest, Name, NodeId, RequestId};
+pub use ouro_common::mfpi::Gate;
 use ouro_common::mfpi::{LinkFactors, Residuals};
 use ouro_common::step::AdminState;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ pub struct Snapshot {
     pub steps: Vec<StepState>,
     /// The manifests of the containers that the steps use.
     pub containers: BTreeMap<Digest, Arc<Manifest>>,
+    /// The label of the module that carries or last carried a container: what to plug in again when it is gone.
+    #[serde(default)]
+    pub module_labels: BTreeMap<Digest, String>,
 }
 
 /// Whether a node can be talked to.
@@ -30,18 +34,6 @@ pub enum SessionState {
     Suspect,
     /// There is no session.
     Offline,
-}
-
-/// Battery and heat as thresholds: what a node may be given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "level", content = "why")]
-pub enum Gate {
-    /// Anything.
-    Normal,
-    /// Nothing long, nothing that loads a language model.
-    Light(String),
-    /// Nothing.
-    Refuse(String),
 }
 
 /// A node as it stands.
@@ -67,11 +59,13 @@ pub struct NodeState {
     pub gate: Gate,
     /// Steps it may run at once.
     pub slots: u32,
-    /// What it is running: the seconds until each is predicted to end, zero when overdue.
+    /// Its live attempts: the seconds until each is predicted to end. One that is overdue is reckoned to need as long again
+    /// as it is overdue; with zero, a node that hangs would look like the one that is free soonest.
     pub running_s: Vec<f64>,
     /// Whether a step with evidence against it runs there, which must be alone.
     pub runs_alone: bool,
-    /// Containers it can plug now, with the read speed of the module that has them, bytes per second.
+    /// Containers it can plug now, with the read speed of the module that has them, bytes per second. Of a node that is
+    /// offline: what it announced last.
     pub present: BTreeMap<Digest, Option<f64>>,
     /// Containers in memory.
     pub loaded: BTreeSet<Digest>,

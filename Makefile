@@ -1,0 +1,54 @@
+# Each target is one thing a person does with the checkout; `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help prepare build demo test lint bench install
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# `dev` optimises what inference needs and shares its work with the tests; `release` is what `install` takes.
+PROFILE ?= dev
+BIN_DIR := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+NEXTEST_PROFILE ?= default
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+export PATH := $(CACHE)/tools/bin:$(PATH):$(HOME)/.cargo/bin
+export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
+export OURO_BIN_DIR := $(BIN_DIR)
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+prepare: ## install what building and testing needs and this machine lacks
+	@packaging/prepare
+
+build: prepare ## build ouro-agent, ouro-server and ouroctl (PROFILE=dev or release)
+	@cargo build --locked --workspace --bins --profile $(PROFILE)
+
+demo: build ## a server and agents on this machine, and a request from one end to the other
+	@tests/demo/run
+
+lint: prepare ## format, clippy, licences and sources of the dependencies
+	@cargo fmt --all --check
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	@cargo deny --locked check licenses bans sources
+
+# The whole-system tests run the binaries, which nextest alone would not build.
+test: lint ## everything: lint, then all tests, those of the source tree's rules included
+	@cargo build --locked --workspace --bins
+	@cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+
+bench: prepare ## build for speed and measure
+	@cargo build --locked --workspace --bins --release
+	@OURO_BIN_DIR=$(TARGET_DIR)/release cargo run --locked --release -p ouro-bench
+
+install: prepare ## build for speed and install into $(DESTDIR)$(PREFIX)
+	@cargo build --locked --workspace --bins --release
+	@for bin in ouro-agent ouro-server ouroctl; do install -D -m 0755 $(TARGET_DIR)/release/$$bin $(DESTDIR)$(PREFIX)/bin/$$bin; done
+	@for unit in ouro-agent ouro-server; do \
+	    install -D -m 0644 systemd/$$unit.service $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; \
+	    sed -i 's,/usr/bin/,$(PREFIX)/bin/,' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done
+	@echo "installed in $(DESTDIR)$(PREFIX); docs/operations.md says how to start it"

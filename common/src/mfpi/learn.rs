@@ -1,0 +1,104 @@
+//! What a node really did corrects what was predicted of it: an exponentially weighted mean of ln(actual / predicted).
+//!
+//! Slowness is believed without limit, speed is not: a node that claims to be fast gains at most a factor of four.
+
+use super::{Residuals, Terms};
+use std::collections::BTreeMap;
+
+/// The weight of the newest run.
+const ALPHA: f64 = 1.0 / 8.0;
+/// A correction never makes a prediction shorter than a quarter.
+const FASTEST: f64 = -1.386_294_361_119_890_6; // −ln 4
+/// A phase predicted to take less than this teaches nothing: its ratio is noise of the scheduler and the clock, seconds.
+const SHORTEST_S: f64 = 0.001;
+
+/// What the phases of a run took, seconds; what was not measured is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ActualPhases {
+    /// Loading the container.
+    pub plug_s: Option<f64>,
+    /// The prompt phase, or the whole run where nothing is decoded.
+    pub pre_s: Option<f64>,
+    /// Decoding.
+    pub dec_s: Option<f64>,
+    /// Prompt phase and decoding together; used where they were not measured apart.
+    pub run_s: Option<f64>,
+}
+
+impl ActualPhases {
+    /// From what a node reports with a result, ms by phase: `plug`, `run`, and where it has them `pre` and `dec`.
+    pub fn from_ms(phases_ms: &BTreeMap<String, f64>) -> Self {
+        let seconds = |phase: &str| phases_ms.get(phase).map(|ms| ms / 1e3).filter(|s| s.is_finite() && *s >= 0.0);
+        Self { plug_s: seconds("plug"), pre_s: seconds("pre"), dec_s: seconds("dec"), run_s: seconds("run") }
+    }
+}
+
+/// `predicted_s` already carries e^r, so the new mean of ln(actual / uncorrected) is r + α·ln(actual / predicted).
+fn corrected(r: f64, predicted_s: f64, actual_s: Option<f64>) -> f64 {
+    let r = if r.is_finite() { r } else { 0.0 };
+    match actual_s {
+        Some(actual_s) if actual_s.is_finite() && predicted_s.is_finite() && predicted_s >= SHORTEST_S => {
+            (r + ALPHA * (actual_s.max(SHORTEST_S) / predicted_s).ln()).max(FASTEST)
+        }
+        _ => r,
+    }
+}
+
+impl Residuals {
+    /// The corrections after one more run, whose prediction was made with the corrections of that time.
+    ///
+    /// A phase that was predicted or measured as nothing keeps its correction.
+    #[must_use]
+    pub fn learn(&self, predicted: &Terms, actual: &ActualPhases) -> Self {
+        // Where only the sum is known, both phases share its error.
+        let share = actual.run_s.map(|run| run / (predicted.pre_s + predicted.dec_s)).filter(|s| s.is_finite());
+        let part = |own: Option<f64>, predicted_s: f64| own.or_else(|| share.map(|s| s * predicted_s));
+        Self {
+            plug: corrected(self.plug, predicted.plug_s, actual.plug_s),
+            pre: corrected(self.pre, predicted.pre_s, part(actual.pre_s, predicted.pre_s)),
+            dec: corrected(self.dec, predicted.dec_s, part(actual.dec_s, predicted.dec_s)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(r: &Residuals) -> Terms {
+        Terms { plug_s: 2.0 * r.plug.exp(), pre_s: 1.0 * r.pre.exp(), dec_s: 4.0 * r.dec.exp(), ..Terms::default() }
+    }
+
+    #[test]
+    fn predictions_come_to_meet_what_a_node_really_does() {
+        let mut r = Residuals::default();
+        let actual = ActualPhases { plug_s: Some(3.0), run_s: Some(50.0), ..ActualPhases::default() };
+        for _ in 0..100 {
+            r = r.learn(&terms(&r), &actual);
+        }
+        let learnt = terms(&r);
+        assert!((learnt.plug_s - 3.0).abs() < 0.01 && (learnt.pre_s + learnt.dec_s - 50.0).abs() < 0.1, "{learnt:?}");
+    }
+
+    #[test]
+    fn slowness_is_believed_without_limit_and_speed_up_to_four_times() {
+        let run = |seconds| ActualPhases { pre_s: Some(seconds), ..ActualPhases::default() };
+        let after = |seconds| (0..400).fold(Residuals::default(), |r, _| r.learn(&terms(&r), &run(seconds)));
+        assert!(terms(&after(1e6)).pre_s > 0.99e6);
+        assert!((terms(&after(1e-9)).pre_s - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_run_counts_an_eighth_and_nonsense_counts_nothing() {
+        let r = Residuals::default();
+        let twice = ActualPhases { dec_s: Some(8.0), ..ActualPhases::default() };
+        assert!((r.learn(&terms(&r), &twice).dec - 2f64.ln() / 8.0).abs() < 1e-12);
+        for bad in [f64::NAN, f64::INFINITY] {
+            let actual = ActualPhases { plug_s: Some(bad), run_s: Some(bad), ..ActualPhases::default() };
+            assert_eq!(r.learn(&terms(&r), &actual), r);
+        }
+        assert_eq!(r.learn(&Terms::default(), &twice), r, "nothing was predicted");
+        let reported = BTreeMap::from([("run".to_string(), 50.0), ("plug".to_string(), -1.0)]);
+        assert_eq!(ActualPhases::from_ms(&reported), ActualPhases { run_s: Some(0.05), ..ActualPhases::default() });
+    }
+}

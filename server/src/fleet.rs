@@ -1,0 +1,247 @@
+//! The nodes that are connected now: their sessions, readings and round trips. Soft state, rebuilt after a restart.
+//!
+//! Commands to nodes are data; the API turns them into messages. Nothing here is truth: the store's rows are.
+
+use crate::store::LiveAttempt;
+use ouro_common::clock::Instant;
+use ouro_common::device::Readings;
+use ouro_common::id::{AttemptKey, Digest, NodeId};
+use ouro_common::mfpi::LinkFactors;
+use ouro_common::mfpi::threshold::{self, GateState};
+use ouro_common::step::AckVerdict;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Without a heartbeat for so long a node gets nothing new.
+pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
+/// Without a heartbeat for so long its session is closed.
+pub const SILENT_AFTER: Duration = Duration::from_secs(20);
+/// What is assumed of a link's rate until transfers have measured it: 100 Mbit/s, as the reference node.
+const UNMEASURED_BYTES_PER_S: f64 = 12.5e6;
+
+/// Something to tell a node.
+#[derive(Debug, Clone)]
+pub enum NodeCommand {
+    /// Run this.
+    Assign(Box<LiveAttempt>),
+    /// Stop that.
+    Cancel(AttemptKey, String),
+    /// This became of a result.
+    Ack(AttemptKey, AckVerdict),
+    /// Send a blob from the spool.
+    SendBlob(Digest),
+    /// These blobs are needed no longer.
+    Forget(Vec<Digest>),
+    /// A heartbeat came.
+    HeartbeatAck(u64),
+    /// Answer at once.
+    Ping(u64),
+    /// End the session.
+    Close(String),
+}
+
+/// A node's open session.
+struct Session {
+    epoch: u64,
+    commands: mpsc::Sender<NodeCommand>,
+    readings: Readings,
+    gate: GateState,
+    last_seen: Instant,
+    round_trip: Option<RoundTrip>,
+    ping: Option<(u64, std::time::Instant)>,
+    told: BTreeSet<AttemptKey>,
+}
+
+/// Smoothed round trip, as RFC 6298 has it: α = 1/8, β = 1/4.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct RoundTrip {
+    srtt_s: f64,
+    rttvar_s: f64,
+}
+
+impl RoundTrip {
+    fn after(previous: Option<Self>, sample_s: f64) -> Self {
+        match previous {
+            None => Self { srtt_s: sample_s, rttvar_s: sample_s / 2.0 },
+            Some(p) => Self {
+                rttvar_s: 0.75 * p.rttvar_s + 0.25 * (p.srtt_s - sample_s).abs(),
+                srtt_s: 0.875 * p.srtt_s + 0.125 * sample_s,
+            },
+        }
+    }
+}
+
+/// What others see of a session.
+#[derive(Debug, Clone)]
+pub struct SessionView {
+    /// Fences assignments.
+    pub epoch: u64,
+    /// Last readings.
+    pub readings: Readings,
+    /// What battery and heat allow.
+    pub gate: GateState,
+    /// The last sign of life, on the store's clock.
+    pub last_seen: Instant,
+    /// The link, once a ping was answered.
+    pub link: Option<LinkFactors>,
+}
+
+/// All open sessions.
+#[derive(Default)]
+pub struct Fleet(Mutex<BTreeMap<NodeId, Session>>);
+
+impl Fleet {
+    /// Enters a session; an older one of the same node is told to close.
+    pub fn open(&self, node: NodeId, epoch: u64, commands: mpsc::Sender<NodeCommand>, now: Instant) {
+        let session = Session {
+            epoch,
+            commands,
+            readings: Readings::default(),
+            gate: GateState::default(),
+            last_seen: now,
+            round_trip: None,
+            ping: None,
+            told: BTreeSet::new(),
+        };
+        if let Some(old) = self.table().insert(node, session) {
+            let _ = old.commands.try_send(NodeCommand::Close("the node opened another session".into()));
+        }
+    }
+
+    /// Removes a session, if it is still that one.
+    pub fn close(&self, node: NodeId, epoch: u64) {
+        let mut table = self.table();
+        if table.get(&node).is_some_and(|s| s.epoch == epoch) {
+            table.remove(&node);
+        }
+    }
+
+    /// Notes a sign of life, and readings if they came with it.
+    pub fn heard(&self, node: NodeId, epoch: u64, readings: Option<Readings>, now: Instant) {
+        if let Some(session) = self.table().get_mut(&node).filter(|s| s.epoch == epoch) {
+            session.last_seen = now;
+            if let Some(readings) = readings {
+                session.readings = readings;
+            }
+            session.gate = threshold::next(&session.gate, &session.readings, now);
+        }
+    }
+
+    /// Tells a node something. False when it has no session or does not keep up: the row in the store will be swept.
+    pub fn tell(&self, node: NodeId, command: NodeCommand) -> bool {
+        let mut table = self.table();
+        let Some(session) = table.get_mut(&node) else { return false };
+        let assigned = match &command {
+            NodeCommand::Assign(attempt) => Some(attempt.key.clone()),
+            _ => None,
+        };
+        let sent = session.commands.try_send(command).is_ok();
+        if sent && let Some(key) = assigned {
+            session.told.insert(key);
+        }
+        sent
+    }
+
+    /// Marks an attempt as known to the node: it said so itself when it connected.
+    pub fn knows(&self, node: NodeId, key: AttemptKey) {
+        if let Some(session) = self.table().get_mut(&node) {
+            session.told.insert(key);
+        }
+    }
+
+    /// Whether the node's session has been told of an attempt.
+    pub fn was_told(&self, node: NodeId, key: &AttemptKey) -> bool {
+        self.table().get(&node).is_some_and(|s| s.told.contains(key))
+    }
+
+    /// Forgets that a node was told of an attempt that has ended.
+    pub fn attempt_ended(&self, node: NodeId, key: &AttemptKey) {
+        if let Some(session) = self.table().get_mut(&node) {
+            session.told.remove(key);
+        }
+    }
+
+    /// Pings every node that has no ping under way; `fresh` gives the nonces.
+    pub fn ping_all(&self, mut fresh: impl FnMut() -> u64) {
+        for session in self.table().values_mut().filter(|s| s.ping.is_none()) {
+            let nonce = fresh();
+            if session.commands.try_send(NodeCommand::Ping(nonce)).is_ok() {
+                session.ping = Some((nonce, std::time::Instant::now()));
+            }
+        }
+    }
+
+    /// Takes a pong. Only the ping that is under way counts, so a late one measures nothing.
+    pub fn pong(&self, node: NodeId, nonce: u64) {
+        if let Some(session) = self.table().get_mut(&node)
+            && let Some((_, sent)) = session.ping.take_if(|(n, _)| *n == nonce)
+        {
+            session.round_trip = Some(RoundTrip::after(session.round_trip, sent.elapsed().as_secs_f64()));
+        }
+    }
+
+    /// Sessions without a sign of life for `limit`, with their epochs.
+    pub fn silent(&self, now: Instant, limit: Duration) -> Vec<(NodeId, u64)> {
+        self.table().iter().filter(|(_, s)| now.since(s.last_seen) >= limit).map(|(n, s)| (*n, s.epoch)).collect()
+    }
+
+    /// One session.
+    pub fn session(&self, node: NodeId) -> Option<SessionView> {
+        self.table().get(&node).map(|s| SessionView {
+            epoch: s.epoch,
+            readings: s.readings.clone(),
+            gate: s.gate.clone(),
+            last_seen: s.last_seen,
+            link: s.round_trip.map(|r| LinkFactors {
+                srtt_s: r.srtt_s,
+                rttvar_s: r.rttvar_s,
+                down_bytes_per_s: UNMEASURED_BYTES_PER_S,
+                up_bytes_per_s: UNMEASURED_BYTES_PER_S,
+            }),
+        })
+    }
+
+    /// Whether a node has a session.
+    pub fn is_connected(&self, node: NodeId) -> bool {
+        self.table().contains_key(&node)
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<NodeId, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_late_pong_and_a_stale_session_change_nothing() {
+        let fleet = Fleet::default();
+        let node = NodeId::from_parts(1, [1; 10]);
+        let (sender, mut commands) = mpsc::channel(4);
+        fleet.open(node, 7, sender, Instant(0));
+        fleet.ping_all(|| 42);
+        assert!(matches!(commands.recv().await, Some(NodeCommand::Ping(42))));
+        fleet.pong(node, 41);
+        assert!(fleet.session(node).unwrap().link.is_none());
+        fleet.pong(node, 42);
+        assert!(fleet.session(node).unwrap().link.is_some());
+        fleet.close(node, 6);
+        assert!(fleet.is_connected(node), "an older stream's end does not close a newer session");
+        assert_eq!(fleet.silent(Instant(20_000), SILENT_AFTER), vec![(node, 7)]);
+        fleet.heard(node, 6, None, Instant(20_000));
+        assert_eq!(fleet.silent(Instant(20_000), SILENT_AFTER).len(), 1);
+    }
+
+    #[test]
+    fn round_trips_are_smoothed_as_rfc_6298_has_it() {
+        let first = RoundTrip::after(None, 0.100);
+        assert_eq!((first.srtt_s, first.rttvar_s), (0.100, 0.050));
+        let second = RoundTrip::after(Some(first), 0.200);
+        assert!((second.srtt_s - 0.1125).abs() < 1e-12);
+        assert!((second.rttvar_s - 0.0625).abs() < 1e-12);
+    }
+}

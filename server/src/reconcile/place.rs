@@ -1,0 +1,98 @@
+//! Ready steps are claimed, decided about, assigned, and the nodes are told.
+
+use super::snapshot::{snapshot, step_state};
+use crate::fleet::NodeCommand;
+use crate::scheduler::{Action, decide};
+use crate::store::{AssignOutcome, Assignment, Ended, ReadyStep, StoreError};
+use crate::world::World;
+use futures::future::try_join_all;
+use ouro_common::id::{AttemptKey, Name, RequestId};
+use ouro_common::mfpi::Terms;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Steps that are decided about in one pass.
+const BATCH: usize = 512;
+/// How long a claim lasts if this process dies over it.
+const LEASE: Duration = Duration::from_secs(5);
+
+type StepKey = (RequestId, u32, Name);
+
+/// Places what is ready.
+pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
+    let ready = world.store.take_ready(world.instance, BATCH, LEASE).await?;
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let now = world.store.now();
+    let steps = try_join_all(ready.iter().map(|step| step_state(world, step))).await?;
+    let state = snapshot(world, steps, now).await?;
+    let decision = decide(&state, now, rand::random());
+    let by_key: BTreeMap<StepKey, &ReadyStep> = ready.iter().map(|s| ((s.request, s.plan, s.step.id.clone()), s)).collect();
+    let mut items = Vec::new();
+    let mut terms = Vec::new();
+    for action in decision.actions {
+        match action {
+            Action::Assign { request, plan, step, node, session_epoch, slots, predicted, total_s, view } => {
+                let Some(claimed) = by_key.get(&(request, plan, step.clone())) else {
+                    continue;
+                };
+                terms.push((predicted, claimed.alone));
+                items.push(Assignment {
+                    request,
+                    plan,
+                    step,
+                    expected_epoch: claimed.expected_epoch,
+                    node,
+                    session_epoch,
+                    // The scheduler counts this attempt too; the store's rule is "one more than slots".
+                    slots: slots.saturating_sub(1),
+                    decision: view,
+                    predicted_ms: total_s * 1e3,
+                });
+            }
+            Action::CannotPlace { request, fault, .. } => {
+                let ended = world.store.fail_request(request, &fault).await?;
+                stop_attempts(world, &ended);
+            }
+        }
+    }
+    if items.is_empty() {
+        return Ok(());
+    }
+    let outcomes = world.store.assign(items.clone()).await?;
+    tell_nodes(world, &items, &terms, &outcomes).await
+}
+
+async fn tell_nodes(world: &World, items: &[Assignment], terms: &[(Terms, bool)], outcomes: &[AssignOutcome]) -> Result<(), StoreError> {
+    let mut assigned: BTreeMap<AttemptKey, (Terms, bool)> = BTreeMap::new();
+    let mut nodes = std::collections::BTreeSet::new();
+    for ((item, terms), outcome) in items.iter().zip(terms).zip(outcomes) {
+        if let AssignOutcome::Assigned(epoch) = outcome {
+            let key = AttemptKey { request: item.request, plan: item.plan, step: item.step.clone(), epoch: *epoch };
+            assigned.insert(key, *terms);
+            nodes.insert(item.node);
+        }
+    }
+    let lists = try_join_all(nodes.into_iter().map(|node| world.store.live_attempts(Some(node)))).await?;
+    for attempt in lists.into_iter().flatten() {
+        let Some((terms, alone)) = assigned.remove(&attempt.key) else {
+            continue;
+        };
+        world.live.begin(&attempt, terms, alone);
+        world.watchers.ring(attempt.key.request);
+        // A node that cannot be told now is told by the sweep.
+        world.fleet.tell(attempt.node, NodeCommand::Assign(Box::new(attempt)));
+    }
+    Ok(())
+}
+
+/// Tells nodes to stop what runs for a request that has ended, and wakes those who watch it.
+pub(crate) fn stop_attempts(world: &World, ended: &Ended) {
+    for (node, key) in &ended.attempts {
+        world.live.end(key);
+        world.fleet.tell(*node, NodeCommand::Cancel(key.clone(), format!("the request is {}", ended.state)));
+        world.fleet.attempt_ended(*node, key);
+    }
+    world.watchers.ring(ended.request);
+}

@@ -1,0 +1,111 @@
+//! Once a second: silent sessions, lost nodes, deadlines, attempts that a node was not told of, and what can be forgotten.
+
+use super::place::stop_attempts;
+use crate::fleet::{NodeCommand, SILENT_AFTER};
+use crate::store::StoreError;
+use crate::world::World;
+use ouro_common::clock::Instant;
+use ouro_common::step::LossReason;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A node that holds a step and whose connection broke has so long to come back.
+const GRACE: Duration = Duration::from_secs(3);
+/// After this process started, nodes of its predecessor have so long to come back.
+const START_GRACE: Duration = Duration::from_secs(90);
+/// How often nodes are pinged.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often old requests are collected.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+/// How long tags are kept after the end of their request.
+const KEEP_TAGS: Duration = Duration::from_secs(3600);
+/// How long traces are kept.
+const KEEP_TRACES: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Requests that end or are collected in one pass.
+const BATCH: usize = 256;
+
+/// What the sweep remembers between its rounds.
+#[derive(Default)]
+pub(super) struct Sweeper {
+    started: Option<Instant>,
+    pinged: Instant,
+    collected: Instant,
+}
+
+impl Sweeper {
+    pub(super) async fn sweep(&mut self, world: &Arc<World>) -> Result<(), StoreError> {
+        let now = world.store.now();
+        let started = *self.started.get_or_insert(now);
+        for (node, epoch) in world.fleet.silent(now, SILENT_AFTER) {
+            world.fleet.tell(node, NodeCommand::Close("no heartbeat for 20 s".into()));
+            world.fleet.close(node, epoch);
+            world.store.close_session(node, epoch, "no heartbeat for 20 s").await?;
+            world.nodes_changed();
+        }
+        release_lost(world, now.since(started)).await?;
+        for ended in world.store.expire(BATCH).await? {
+            stop_attempts(world, &ended);
+        }
+        tell_untold(world).await?;
+        if now.since(self.pinged) >= PING_EVERY {
+            self.pinged = now;
+            world.fleet.ping_all(rand::random);
+        }
+        if now.since(self.collected) >= COLLECT_EVERY {
+            self.collected = now;
+            collect(world).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes back the steps of nodes that did not come back in time. Loss is not guilt: nothing counts against anybody.
+async fn release_lost(world: &World, uptime: Duration) -> Result<(), StoreError> {
+    let lost = world.store.lost_nodes(GRACE).await?;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let nodes = world.store.nodes().await?;
+    for node in lost {
+        let session = nodes.iter().find(|n| n.id == node).and_then(|n| n.session.as_ref());
+        let of_predecessor = session.is_some_and(|s| s.instance != world.instance);
+        if of_predecessor && uptime < START_GRACE {
+            continue;
+        }
+        for key in world.store.release_attempts(node, LossReason::NodeLost, &[]).await? {
+            tracing::info!(%key, %node, "a step went back: its node was lost");
+            world.live.end(&key);
+            world.watchers.ring(key.request);
+        }
+        world.store.drop_holder(node, None).await?;
+        world.doorbell.notify_one();
+    }
+    Ok(())
+}
+
+/// Messages are doorbells and can be lost: an attempt in the store that its node's session was not told of is told again.
+async fn tell_untold(world: &World) -> Result<(), StoreError> {
+    let rows = world.store.live_attempts(None).await?;
+    world.live.correct(&rows);
+    for attempt in rows {
+        if world.fleet.is_connected(attempt.node) && !world.fleet.was_told(attempt.node, &attempt.key) {
+            world.fleet.tell(attempt.node, NodeCommand::Assign(Box::new(attempt)));
+        }
+    }
+    Ok(())
+}
+
+async fn collect(world: &World) -> Result<(), StoreError> {
+    let digests = world.store.collect(KEEP_TAGS, KEEP_TRACES, BATCH).await?;
+    for digest in &digests {
+        world.blobs.remove(digest);
+    }
+    if !digests.is_empty() {
+        for node in world.nodes().await?.iter() {
+            world.fleet.tell(node.id, NodeCommand::Forget(digests.clone()));
+        }
+    }
+    let running: std::collections::BTreeSet<_> = world.store.live_attempts(None).await?.into_iter().map(|a| a.key.request).collect();
+    world.watchers.forget_idle(|id| !running.contains(id));
+    Ok(())
+}

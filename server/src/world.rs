@@ -1,0 +1,138 @@
+//! What all parts of the server share: the store and the soft state around it. One value, handed to each part whole.
+
+use crate::blobs::Blobs;
+use crate::fleet::Fleet;
+use crate::interpreter::Interpreter;
+use crate::reconcile::LiveAttempts;
+use crate::relay::Relay;
+use crate::store::{NodeRecord, Store, StoreError, Ticker};
+use crate::watch::Watchers;
+
+use ouro_common::container::Manifest;
+use ouro_common::id::{Digest, InstanceId, NodeId};
+use ouro_common::mfpi::Residuals;
+
+use ouro_common::plan::Catalogue;
+use ouro_proto::identity::Authority;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// The server's parts, as each of them sees the others.
+pub struct World {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// Inputs and answers on disk.
+    pub blobs: Blobs,
+    /// Who is connected.
+    pub fleet: Fleet,
+    /// Blobs in transit.
+    pub relay: Relay,
+    /// Who watches what.
+    pub watchers: Watchers,
+    /// Turns requests into plans.
+    pub interpreter: Arc<dyn Interpreter>,
+    /// Signs certificates.
+    pub authority: Authority,
+    /// Wall time, for certificates and display.
+    pub ticker: Arc<dyn Ticker>,
+    /// This process.
+    pub instance: InstanceId,
+    /// Rings when there may be something to do.
+    pub doorbell: Notify,
+    /// What runs where, as far as this process has seen.
+    pub live: LiveAttempts,
+    /// What real runs taught, by node and container.
+    pub residuals: Mutex<BTreeMap<(NodeId, Digest), Residuals>>,
+    nodes: Mutex<Option<Arc<Vec<NodeRecord>>>>,
+    known: Mutex<BTreeMap<Digest, Known>>,
+}
+
+/// A container that some module carries or has carried since this process started.
+#[derive(Clone)]
+struct Known {
+    manifest: Arc<Manifest>,
+    module_label: String,
+}
+
+/// The parts that a [`World`] is made of and that come from outside.
+pub struct WorldParts {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// Inputs and answers on disk.
+    pub blobs: Blobs,
+    /// Turns requests into plans.
+    pub interpreter: Arc<dyn Interpreter>,
+    /// Signs certificates.
+    pub authority: Authority,
+    /// Wall time.
+    pub ticker: Arc<dyn Ticker>,
+    /// This process.
+    pub instance: InstanceId,
+}
+
+impl World {
+    /// A world with nobody connected.
+    pub fn new(parts: WorldParts) -> Self {
+        Self {
+            store: parts.store,
+            blobs: parts.blobs,
+            fleet: Fleet::default(),
+            relay: Relay::default(),
+            watchers: Watchers::default(),
+            interpreter: parts.interpreter,
+            authority: parts.authority,
+            ticker: parts.ticker,
+            instance: parts.instance,
+            doorbell: Notify::new(),
+            live: LiveAttempts::default(),
+            residuals: Mutex::default(),
+            nodes: Mutex::default(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Every node that was not removed; read again only after [`Self::nodes_changed`].
+    pub async fn nodes(&self) -> Result<Arc<Vec<NodeRecord>>, StoreError> {
+        let kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(nodes) = kept {
+            return Ok(nodes);
+        }
+        let nodes = Arc::new(self.store.nodes().await?);
+        self.remember(&nodes);
+        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = Some(nodes.clone());
+        Ok(nodes)
+    }
+
+    /// Containers are remembered after their module was pulled, so that a waiting step can say which one to plug in again.
+    fn remember(&self, nodes: &[NodeRecord]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for placement in nodes.iter().flat_map(|n| &n.announcement.placements) {
+            for container in &placement.containers {
+                known
+                    .entry(container.digest)
+                    .or_insert_with(|| Known { manifest: Arc::new(container.manifest.clone()), module_label: placement.label.clone() });
+            }
+        }
+    }
+
+    /// Manifests and module labels of containers, as far as they are or were in the fleet.
+    pub fn remembered(&self, wanted: &BTreeSet<Digest>) -> (BTreeMap<Digest, Arc<Manifest>>, BTreeMap<Digest, String>) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<_> = wanted.iter().filter_map(|d| known.get(d).map(|k| (*d, k.clone()))).collect();
+        let labels = found.iter().map(|(d, k)| (*d, k.module_label.clone())).collect();
+        (found.into_iter().map(|(d, k)| (d, k.manifest)).collect(), labels)
+    }
+
+    /// A node's row has changed.
+    pub fn nodes_changed(&self) {
+        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The containers that plans may use: those of connected nodes, or of all known ones.
+    pub async fn catalogue(&self, connected_only: bool) -> Result<Catalogue, StoreError> {
+        let nodes = self.nodes().await?;
+        let chosen = nodes.iter().filter(|n| !connected_only || self.fleet.is_connected(n.id));
+        Ok(Catalogue::new(chosen.flat_map(|n| n.announcement.ready_containers()).cloned()))
+    }
+}
