@@ -10,6 +10,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     files.sort();
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(&files, [root])?;
+    let mut methods = Vec::new();
+    for file in &descriptors.file {
+        for service in &file.service {
+            for method in &service.method {
+                methods.push(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    let list = Path::new(&std::env::var("OUT_DIR")?).join("methods.rs");
+    std::fs::write(list, format!("&{methods:?}"))?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
 }

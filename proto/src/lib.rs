@@ -19,3 +19,9 @@ pub mod identity;
 pub mod wire {
     tonic::include_proto!("ouroboros.poison.v1");
 }
+
+/// The paths of all methods of the protocol, `/package.Service/Method`, as the definitions list them.
+pub fn methods() -> Vec<String> {
+    let list: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+    list.iter().map(ToString::to_string).collect()
+}

@@ -34,6 +34,8 @@ pub enum NodeCommand {
     SendBlob(Digest),
     /// These blobs are needed no longer.
     Forget(Vec<Digest>),
+    /// A heartbeat came.
+    HeartbeatAck(u64),
     /// Answer at once.
     Ping(u64),
     /// End the session.

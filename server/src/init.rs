@@ -1,7 +1,7 @@
 //! `ouro-server init`: the fleet's CA, an operator's identity and a join token. Nothing that exists is overwritten.
 
 use crate::lock::HomeLock;
-use crate::store::{EnrolledAs, NewToken, SqliteStore, Store as _, Ticker};
+use crate::store::{EnrolledAs, NewToken, SqliteStore, Ticker};
 use crate::ticker::unix_seconds;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::home::Home;

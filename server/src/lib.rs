@@ -1,5 +1,21 @@
 //! The central server of an Ouroboros fleet: it accepts requests durably, plans them, places their steps and keeps
 //! the truth about all of it. It never runs a model.
 
+pub mod api;
+pub mod blobs;
+pub mod command;
+pub mod daemon;
+pub mod explain;
+pub mod fleet;
+pub mod init;
+pub mod interpreter;
+pub mod lock;
+pub mod node_events;
+pub mod reconcile;
+pub mod relay;
+pub mod result;
 pub mod scheduler;
 pub mod store;
+pub mod ticker;
+pub mod watch;
+pub mod world;

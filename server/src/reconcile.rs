@@ -3,6 +3,8 @@
 //! One code path for the first run, the retry and the crash. What it decides is decided by pure functions.
 
 pub use live::LiveAttempts;
+pub(crate) use place::stop_attempts;
+pub(crate) use plan::interpret;
 pub use snapshot::{hypothetical_steps, snapshot, step_state};
 
 mod live;

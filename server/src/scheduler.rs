@@ -10,6 +10,8 @@ mod class;
 pub mod decide;
 mod factors;
 pub mod filter;
+#[cfg(test)]
+mod fleet;
 pub mod place;
 pub mod predict;
 mod processor;

@@ -8,7 +8,10 @@ pub use records::{
     OpenedSession, OutputRecord, ReadyStep, Redeemed, RequestRecord, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
+pub use sqlite::SqliteStore;
+
 mod records;
+mod sqlite;
 
 use async_trait::async_trait;
 use ouro_common::clock::{Instant, WallTime};
@@ -24,7 +27,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A verb could not be carried out; nothing of it took effect.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full.
     #[error("the disk under {path} is full; free some space there, nothing was lost")]
@@ -159,8 +162,12 @@ pub trait Store: Send + Sync {
     /// Forgets that `node` holds tags (all, or one digest); producers whose tag is still needed and now held nowhere become ready again.
     async fn drop_holder(&self, node: NodeId, digest: Option<Digest>) -> Result<usize, StoreError>;
 
+    /// The server's disk has these bytes now: steps that missed them go on, and the requests whose answer they are, which are
+    /// returned, are done.
+    async fn keep_on_server(&self, digest: Digest) -> Result<Vec<RequestId>, StoreError>;
+
     // --- reading ---
-    /// Whether `node` may fetch the blob: an input of its live attempts, or a result of its own.
+    /// Whether `node` may fetch the blob: an input of its live attempts, a result of its own, or the answer to its own request.
     async fn may_get(&self, node: NodeId, digest: Digest) -> Result<bool, StoreError>;
     /// Where a blob's bytes are: nodes, and inline bytes if the store has them.
     async fn tag_by_digest(&self, digest: Digest) -> Result<Option<TagRecord>, StoreError>;

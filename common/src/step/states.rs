@@ -121,13 +121,14 @@ impl RequestState {
 
 impl StepState {
     /// Whether a move from `self` to `next` is allowed (state.md's diagram).
-    #[expect(clippy::match_like_matches_macro, reason = "a row for each kind of move reads as the diagram does")]
     pub fn can_become(self, next: Self) -> bool {
         use StepState::{Assigned, Blocked, Cancelled, Done, Failed, Poisoned, Ready};
         matches!(
             (self, next),
             (Blocked, Ready | Assigned)
                 | (Ready, Assigned | Done | Failed | Poisoned)
+                // A ready step's input was lost with its holders and is being made again.
+                | (Ready, Blocked)
                 | (Assigned, Done | Failed | Poisoned | Ready)
                 | (Done | Poisoned, Ready)
                 | (Blocked | Ready | Assigned, Cancelled)

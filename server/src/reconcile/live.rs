@@ -2,7 +2,7 @@
 
 use crate::store::LiveAttempt;
 use ouro_common::clock::Instant;
-use ouro_common::id::{AttemptKey, Digest, NodeId};
+use ouro_common::id::{AttemptKey, Digest, NodeId, RequestId};
 use ouro_common::mfpi::Terms;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,6 +38,16 @@ impl LiveAttempts {
     /// An attempt has ended; its container and what was predicted for it.
     pub fn end(&self, key: &AttemptKey) -> Option<(Digest, Terms)> {
         self.table().remove(key).map(|r| (r.container, r.terms))
+    }
+
+    /// The node that has an attempt.
+    pub fn node_of(&self, key: &AttemptKey) -> Option<NodeId> {
+        self.table().get(key).map(|r| r.node)
+    }
+
+    /// What runs for one request, and where.
+    pub fn of_request(&self, request: RequestId) -> Vec<(NodeId, AttemptKey)> {
+        self.table().iter().filter(|(k, _)| k.request == request).map(|(k, r)| (r.node, k.clone())).collect()
     }
 
     /// Takes over what the store says: unknown rows are entered, rows that are gone are dropped.

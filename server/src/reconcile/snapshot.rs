@@ -24,17 +24,21 @@ pub async fn snapshot(world: &World, steps: Vec<StepState>, now: Instant) -> Res
     let residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let wanted: BTreeSet<Digest> = steps.iter().map(|s| s.container).collect();
     let mut containers: BTreeMap<Digest, Arc<Manifest>> = BTreeMap::new();
+    let mut module_labels = BTreeMap::new();
     let mut nodes = Vec::with_capacity(rows.len());
     for row in rows.iter() {
-        for container in row.announcement.placements.iter().flat_map(|p| &p.containers).filter(|c| wanted.contains(&c.digest)) {
-            containers.entry(container.digest).or_insert_with(|| Arc::new(container.manifest.clone()));
+        for placement in &row.announcement.placements {
+            for container in placement.containers.iter().filter(|c| wanted.contains(&c.digest)) {
+                containers.entry(container.digest).or_insert_with(|| Arc::new(container.manifest.clone()));
+                module_labels.entry(container.digest).or_insert_with(|| placement.label.clone());
+            }
         }
         let mut state = node_state(world, row, now);
         state.running_s = running.remove(&row.id).unwrap_or_default();
         state.residuals = residuals.iter().filter(|((node, _), _)| *node == row.id).map(|((_, c), r)| (*c, *r)).collect();
         nodes.push(state);
     }
-    Ok(Snapshot { nodes, steps, containers })
+    Ok(Snapshot { nodes, steps, containers, module_labels })
 }
 
 fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {

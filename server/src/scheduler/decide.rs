@@ -8,13 +8,13 @@ use super::filter::{Refused, Wanted, Work, check, holds};
 use super::place::{Choice, Ranked, chance, choose};
 use super::predict::{DETECTION_S, PredictContext, Prediction, free_in_s, memory_bytes, nominal_cost, prediction};
 use super::refused::duration;
-use super::report::{Refusals, candidates};
+use super::report::{Refusals, SHOWN, candidates};
 use super::snapshot::{Gate, NodeState, Snapshot, StepState};
 use ouro_common::clock::Instant;
 use ouro_common::container::Manifest;
 use ouro_common::document::DecisionView;
 use ouro_common::error::{Fault, FaultCode};
-use ouro_common::id::{Name, NodeId, RequestId};
+use ouro_common::id::{Digest, Name, NodeId, RequestId};
 use ouro_common::mfpi::threshold::LIGHT_STEP_S;
 use ouro_common::mfpi::{StepCost, Terms, expected_retry_s, reference_s};
 use serde::Serialize;
@@ -117,6 +117,8 @@ struct Added {
     live: usize,
     /// Whether one of them must be alone.
     alone: bool,
+    /// The memory that the containers they plug will take, bytes: the node's readings do not show it yet.
+    plugging: BTreeMap<Digest, u64>,
     /// When these and the steps that wait for the node are predicted to end, seconds.
     ends_s: Vec<f64>,
 }
@@ -142,6 +144,8 @@ struct Survey<'a> {
     fitting: bool,
     /// Whether such a node has it.
     fitting_holder: bool,
+    /// The node that would take the step if it were idle, and is soonest.
+    busy: Option<(f64, usize)>,
 }
 
 impl<'a> Run<'a> {
@@ -150,30 +154,34 @@ impl<'a> Run<'a> {
         let module = self.snapshot.module_labels.get(&step.container).map(String::as_str);
         let wanted = Wanted { step, manifest, memory_bytes: memory_bytes(manifest, &nominal), module };
         let mut survey = self.survey(&wanted, &nominal);
-        let choice = choose(&mut survey.ranked, &mut chance(self.seed, step.request, step.plan, &step.step));
+        let choice = choose(&mut survey.ranked, SHOWN, &mut chance(self.seed, step.request, step.plan, &step.step));
         let reference_s = reference_s(&nominal);
         let mut view = DecisionView { seed: self.seed, ..DecisionView::default() };
         match choice {
-            Some(Choice::Assign(at)) => {
-                let chosen = survey.ranked[at];
+            Some(Choice::Assign(chosen)) => {
                 view.winner = Some(chosen.id);
-                view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, Some(at), reference_s);
+                view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, Some(&chosen), reference_s);
                 view.refusals = survey.refusals.into_counts();
-                self.reserve(&chosen, true, step.alone);
+                self.reserve(&chosen, Some(&wanted));
                 let action = self.assign(step, &chosen, view.clone());
                 (view, Some(action))
             }
-            Some(Choice::WaitFor(at)) => {
-                let chosen = survey.ranked[at];
+            Some(Choice::WaitFor(chosen)) => {
                 view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, None, reference_s);
                 view.refusals = survey.refusals.into_counts();
                 let name = &self.snapshot.nodes[chosen.index].name;
                 let free = duration(chosen.terms.queue_s);
                 view.remedy = Some(format!("wait: {name} has its hands full and will still be done soonest; it is free in about {free}"));
-                self.reserve(&chosen, false, false);
+                self.reserve(&chosen, None);
                 (view, None)
             }
-            None => self.unplaced(&wanted, survey, view),
+            None => {
+                // Steps that came later must not keep the node busy for ever that this one waits to have alone.
+                if let Some((_, index)) = survey.busy {
+                    self.added.entry(index).or_default().alone = true;
+                }
+                self.unplaced(&wanted, survey, view)
+            }
         }
     }
 
@@ -186,9 +194,8 @@ impl<'a> Run<'a> {
             held: false,
             fitting: false,
             fitting_holder: false,
+            busy: None,
         };
-        let mut mtbf_s = Vec::new();
-        let mut failed_before = Vec::new();
         for index in &self.order {
             let (index, node) = (*index, &nodes[*index]);
             let held = holds(node, wanted);
@@ -198,24 +205,26 @@ impl<'a> Run<'a> {
             survey.fitting |= fitting;
             survey.fitting_holder |= fitting && held;
             match judged {
-                Ok((Prediction { terms, mtbf_s: mtbf, unknown }, has_room)) => {
-                    failed_before.push(wanted.step.failed_on.contains(&node.id));
-                    mtbf_s.push(mtbf);
-                    survey.ranked.push(Ranked { index, id: node.id, terms, total_s: terms.total_s(), unknown, has_room });
+                Ok((Prediction { terms, mtbf_s, unknown }, has_room)) => {
+                    survey.ranked.push(Ranked { index, id: node.id, terms, total_s: terms.total_s(), mtbf_s, unknown, has_room });
                 }
-                Err(refused) => survey.refusals.add(node, refused),
+                Err(refused) => {
+                    let idle_in_s = node.running_s.iter().copied().fold(0.0, f64::max);
+                    if matches!(refused, Refused::NotIdle { .. }) && survey.busy.is_none_or(|(soonest, _)| idle_in_s < soonest) {
+                        survey.busy = Some((idle_in_s, index));
+                    }
+                    survey.refusals.add(node, refused);
+                }
             }
         }
-        if failed_before.contains(&false) && failed_before.contains(&true) {
-            for (candidate, _) in survey.ranked.iter().zip(&failed_before).filter(|(_, failed)| **failed) {
+        let failed = |c: &Ranked| wanted.step.failed_on.contains(&c.id);
+        if survey.ranked.iter().any(|c| !failed(c)) {
+            for candidate in survey.ranked.iter().filter(|c| failed(c)) {
                 survey.refusals.add(&nodes[candidate.index], Refused::FailedHere);
             }
-            let mut keep = failed_before.iter().map(|failed| !failed);
-            survey.ranked.retain(|_| keep.next().unwrap_or(true));
-            let mut keep = failed_before.iter().map(|failed| !failed);
-            mtbf_s.retain(|_| keep.next().unwrap_or(true));
+            survey.ranked.retain(|c| !failed(c));
         }
-        add_cost_of_loss(&mut survey.ranked, &mtbf_s);
+        add_cost_of_loss(&mut survey.ranked);
         survey
     }
 
@@ -259,11 +268,17 @@ impl<'a> Run<'a> {
         DecisionView { seed: self.seed, remedy: Some(remedy), ..DecisionView::default() }
     }
 
-    fn reserve(&mut self, chosen: &Ranked, assigned: bool, alone: bool) {
+    /// Reckons with the step from now on; `assigned` when it goes there now, `None` when it waits for the node.
+    fn reserve(&mut self, chosen: &Ranked, assigned: Option<&Wanted<'_>>) {
         let added = self.added.entry(chosen.index).or_default();
         added.ends_s.push(chosen.total_s);
-        added.live += usize::from(assigned);
-        added.alone |= assigned && alone;
+        let Some(wanted) = assigned else { return };
+        added.live += 1;
+        added.alone |= wanted.step.alone;
+        let container = wanted.step.container;
+        if !self.snapshot.nodes[chosen.index].loaded.contains(&container) {
+            added.plugging.insert(container, wanted.memory_bytes);
+        }
     }
 
     fn assign(&self, step: &StepState, chosen: &Ranked, view: DecisionView) -> Action {
@@ -297,7 +312,9 @@ fn judge<'a>(
     ends_s: &mut Vec<f64>,
 ) -> Result<(Prediction, bool), Refused<'a>> {
     let live = node.running_s.len() + added.map_or(0, |a| a.live);
-    let work = Work { live, alone: node.runs_alone || added.is_some_and(|a| a.alone) };
+    let others = added.into_iter().flat_map(|a| &a.plugging).filter(|(container, _)| **container != wanted.step.container);
+    let taken_bytes = others.fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+    let work = Work { live, alone: node.runs_alone || added.is_some_and(|a| a.alone), taken_bytes };
     let passed = check(node, wanted, work)?;
     ends_s.clear();
     ends_s.extend_from_slice(&node.running_s);
@@ -316,7 +333,7 @@ fn judge<'a>(
 }
 
 /// A loss costs the time until it is noticed and a run elsewhere: what the step takes on the median candidate.
-fn add_cost_of_loss(ranked: &mut [Ranked], mtbf_s: &[f64]) {
+fn add_cost_of_loss(ranked: &mut [Ranked]) {
     let mut totals: Vec<f64> = ranked.iter().map(|c| c.total_s).collect();
     if totals.is_empty() {
         return;
@@ -324,8 +341,13 @@ fn add_cost_of_loss(ranked: &mut [Ranked], mtbf_s: &[f64]) {
     let middle = totals.len() / 2;
     let (_, median, _) = totals.select_nth_unstable_by(middle, f64::total_cmp);
     let retry_s = DETECTION_S + *median;
-    for (candidate, mtbf) in ranked.iter_mut().zip(mtbf_s) {
-        candidate.terms.retry_s = expected_retry_s(candidate.total_s, *mtbf, retry_s);
+    for candidate in ranked {
+        candidate.terms.retry_s = expected_retry_s(candidate.total_s, candidate.mtbf_s, retry_s);
         candidate.total_s = candidate.terms.total_s();
     }
 }
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub(crate) struct Work {
     pub(crate) live: usize,
     /// Whether one of them must be alone.
     pub(crate) alone: bool,
+    /// Memory that other containers assigned in this decision will take, bytes.
+    pub(crate) taken_bytes: u64,
 }
 
 /// A node that may take the step.
@@ -63,7 +65,7 @@ pub(crate) fn check<'a>(node: &'a NodeState, wanted: &Wanted<'a>, work: Work) ->
     if node.switched_off.contains(&wanted.step.container) {
         return Err(Refused::SwitchedOff);
     }
-    let memory_unknown = free_memory(node, wanted)?;
+    let memory_unknown = free_memory(node, wanted, work.taken_bytes)?;
     room(node, wanted, work)?;
     Ok(Passed { processor, memory_unknown })
 }
@@ -118,11 +120,11 @@ fn gate<'a>(node: &'a NodeState, wanted: &Wanted<'a>) -> Result<(), Refused<'a>>
 }
 
 /// A loaded container has its memory already. Whether the free memory was unknown.
-fn free_memory<'a>(node: &NodeState, wanted: &Wanted<'a>) -> Result<bool, Refused<'a>> {
+fn free_memory<'a>(node: &NodeState, wanted: &Wanted<'a>, taken_bytes: u64) -> Result<bool, Refused<'a>> {
     if wanted.memory_bytes == 0 || node.loaded.contains(&wanted.step.container) {
         return Ok(false);
     }
-    match node.readings.memory_available_bytes {
+    match node.readings.memory_available_bytes.map(|free| free.saturating_sub(taken_bytes)) {
         Some(has) if has < wanted.memory_bytes => Err(Refused::MemoryNow { needs: wanted.memory_bytes, has }),
         Some(_) => Ok(false),
         // The total was looked at already.

@@ -53,7 +53,7 @@ pub(crate) fn memory_bytes(manifest: &Manifest, cost: &StepCost) -> u64 {
 }
 
 /// The seconds until `slots` leaves room for one more, from when each of a node's attempts is predicted to end.
-pub(crate) fn free_in_s(ends_s: &mut Vec<f64>, slots: u32) -> f64 {
+pub(crate) fn free_in_s(ends_s: &mut [f64], slots: u32) -> f64 {
     let slots = slots.max(1) as usize;
     if ends_s.len() < slots {
         return 0.0;
@@ -162,11 +162,11 @@ mod tests {
 
     #[test]
     fn a_step_waits_for_the_attempt_that_leaves_it_a_slot() {
-        assert_eq!(free_in_s(&mut vec![], 1), 0.0);
-        assert_eq!(free_in_s(&mut vec![9.0], 2), 0.0);
-        assert_eq!(free_in_s(&mut vec![9.0, 4.0], 2), 4.0);
-        assert_eq!(free_in_s(&mut vec![9.0, 4.0, 6.0], 2), 6.0, "one waits already: the second end leaves a slot");
-        assert_eq!(free_in_s(&mut vec![f64::NAN], 1), 0.0);
-        assert_eq!(free_in_s(&mut vec![5.0], 0), 5.0);
+        assert_eq!(free_in_s(&mut [], 1), 0.0);
+        assert_eq!(free_in_s(&mut [9.0], 2), 0.0);
+        assert_eq!(free_in_s(&mut [9.0, 4.0], 2), 4.0);
+        assert_eq!(free_in_s(&mut [9.0, 4.0, 6.0], 2), 6.0, "one waits already: the second end leaves a slot");
+        assert_eq!(free_in_s(&mut [f64::NAN], 1), 0.0);
+        assert_eq!(free_in_s(&mut [5.0], 0), 5.0);
     }
 }

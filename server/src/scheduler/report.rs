@@ -7,6 +7,8 @@ use ouro_common::document::{Candidate, RefusalCount};
 
 /// Candidates besides the winner.
 const OTHERS: usize = 16;
+/// The most candidates that are shown.
+pub(crate) const SHOWN: usize = OTHERS + 1;
 /// Examples for each reason.
 const EXAMPLES: usize = 3;
 
@@ -67,19 +69,17 @@ fn nearness(refused: &Refused<'_>) -> (u8, u64) {
     (refused.distance(), missing)
 }
 
-/// The candidates as the trace shows them: the winner first, then the best others.
-pub(crate) fn candidates(nodes: &[NodeState], ranked: &[Ranked], winner: Option<usize>, reference_s: f64) -> Vec<Candidate> {
-    let others = (0..ranked.len()).filter(|at| Some(*at) != winner).take(OTHERS);
-    let view = |at: usize| {
-        let c = &ranked[at];
-        Candidate {
-            node: c.id,
-            name: nodes[c.index].name.clone(),
-            mfpi: reference_s / c.total_s,
-            total_s: c.total_s,
-            terms: c.terms,
-            unknown: c.unknown.names(),
-        }
+/// The candidates as the trace shows them: the winner first, then the best others. The first [`SHOWN`] of `ranked` are
+/// the best, in order.
+pub(crate) fn candidates(nodes: &[NodeState], ranked: &[Ranked], winner: Option<&Ranked>, reference_s: f64) -> Vec<Candidate> {
+    let others = ranked.iter().take(SHOWN).filter(|c| winner.is_none_or(|w| w.id != c.id)).take(OTHERS);
+    let view = |c: &Ranked| Candidate {
+        node: c.id,
+        name: nodes[c.index].name.clone(),
+        mfpi: reference_s / c.total_s,
+        total_s: c.total_s,
+        terms: c.terms,
+        unknown: c.unknown.names(),
     };
     winner.into_iter().chain(others).map(view).collect()
 }

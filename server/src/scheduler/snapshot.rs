@@ -59,7 +59,8 @@ pub struct NodeState {
     pub gate: Gate,
     /// Steps it may run at once.
     pub slots: u32,
-    /// What it is running: the seconds until each is predicted to end, zero when overdue.
+    /// Its live attempts: the seconds until each is predicted to end. One that is overdue is reckoned to need as long again
+    /// as it is overdue; with zero, a node that hangs would look like the one that is free soonest.
     pub running_s: Vec<f64>,
     /// Whether a step with evidence against it runs there, which must be alone.
     pub runs_alone: bool,

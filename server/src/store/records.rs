@@ -230,7 +230,7 @@ pub struct Assignment {
     pub node: NodeId,
     /// The session the decision was made for.
     pub session_epoch: u64,
-    /// At most so many attempts may be live on the node, this one included.
+    /// Steps the node may run at once; one more may wait there.
     pub slots: u32,
     /// The decision, for the trace.
     pub decision: DecisionView,

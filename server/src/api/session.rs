@@ -1,0 +1,236 @@
+//! A node's control stream: what comes up is turned into store verbs, what goes down are the fleet's commands.
+
+use super::{Caller, fault_status, store_status};
+use crate::fleet::NodeCommand;
+use crate::node_events::{self, NodeEvent};
+use crate::store::{LiveAttempt, OpenedSession, OutputRecord};
+use crate::world::World;
+use ouro_common::device::{NodeProfile, Readings};
+use ouro_common::error::{Fault, FaultCode};
+use ouro_common::id::{AttemptKey, NodeId};
+use ouro_common::module::Announcement;
+use ouro_common::step::{FailureClass, LossReason};
+use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, read_document, status_of};
+use ouro_proto::identity::Role;
+use ouro_proto::wire::fleet_server::Fleet;
+use ouro_proto::wire::{
+    Assign, CancelAttempt, Forget, Hello, NodeMessage, Output, Ping, ResultAck, SendBlob, ServerMessage, StepInput, Welcome, node_message,
+    server_message::Body,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Messages on their way to a node; a node that does not keep up is told again by the sweep.
+const QUEUE: usize = 1024;
+
+/// The service.
+pub(super) struct FleetService(pub(super) Arc<World>);
+
+type Down = mpsc::Sender<Result<ServerMessage, Status>>;
+
+#[tonic::async_trait]
+impl Fleet for FleetService {
+    type SessionStream = ReceiverStream<Result<ServerMessage, Status>>;
+
+    async fn session(&self, request: Request<Streaming<NodeMessage>>) -> Result<Response<Self::SessionStream>, Status> {
+        let node = match request.extensions().get::<Caller>().map(|c| c.0.role.clone()) {
+            Some(Role::Node(id)) => id,
+            _ => return Err(Status::permission_denied("only nodes have sessions")),
+        };
+        let mut up = request.into_inner();
+        let hello = match up.message().await?.and_then(|m| m.body) {
+            Some(node_message::Body::Hello(hello)) => hello,
+            _ => return Err(fault_status(Fault::new(FaultCode::InvalidArgument, "a session begins with hello"))),
+        };
+        let (down, stream) = mpsc::channel(QUEUE);
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let epoch = open(&self.0, node, &hello, &down, commands).await?;
+        tokio::spawn(send_down(queue, down));
+        tokio::spawn(receive_up(self.0.clone(), node, epoch, up));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Opens the session in the store and in the fleet; answers with the welcome.
+async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands: mpsc::Sender<NodeCommand>) -> Result<u64, Status> {
+    let invalid = |field: &'static str| move |e: ouro_common::id::IdError| fault_status(Fault::new(FaultCode::InvalidArgument, e.to_string()).at(field));
+    let version = ouro_proto::compat::agree(hello.version_min, hello.version_max).ok_or_else(|| {
+        let problem = format!("the agent speaks protocol versions {} to {}, this server does not", hello.version_min, hello.version_max);
+        fault_status(Fault::new(FaultCode::VersionMismatch, problem).remedy("update the older of the two"))
+    })?;
+    let run = hello.agent_run.parse().map_err(invalid("agent_run"))?;
+    let boot = hello.boot_id.parse().map_err(invalid("boot_id"))?;
+    let profile: NodeProfile = read_document(hello.profile.as_ref(), "ouroboros.profile/1").map_err(fault_status)?;
+    let holding: Result<Vec<AttemptKey>, Fault> = hello.holding.iter().map(|k| attempt_from_wire(Some(k))).collect();
+    let holding = holding.map_err(fault_status)?;
+    let opened = world.store.open_session(node, world.instance, run, boot).await.map_err(store_status)?;
+    let (epoch, name, admin, live, previous) = match opened {
+        OpenedSession::Open { session_epoch, name, admin, live, previous } => (session_epoch, name, admin, live, previous),
+        OpenedSession::Removed => {
+            let fault = Fault::new(FaultCode::PermissionDenied, "this node was removed from the fleet");
+            return Err(fault_status(fault.remedy("join again with a new token after deleting its identity")));
+        }
+        OpenedSession::Unknown => return Err(fault_status(Fault::new(FaultCode::NotFound, "this node is not of this fleet"))),
+    };
+    world.store.put_profile(node, &profile).await.map_err(store_status)?;
+    let welcome = Welcome { version, session_epoch: epoch, node_name: name.clone(), admin: admin.to_string() };
+    let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
+    world.fleet.open(node, epoch, commands, world.store.now());
+    world.nodes_changed();
+    let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
+    settle(world, node, live, &holding, restarted).await.map_err(store_status)?;
+    tracing::info!(%node, name, epoch, "a node is connected");
+    world.doorbell.notify_one();
+    Ok(epoch)
+}
+
+/// Compares what the store says the node has with what the node says: the rest is told again, or taken back after a restart.
+async fn settle(
+    world: &World,
+    node: NodeId,
+    live: Vec<LiveAttempt>,
+    holding: &[AttemptKey],
+    restarted: bool,
+) -> Result<(), crate::store::StoreError> {
+    let held: BTreeSet<&AttemptKey> = holding.iter().collect();
+    for key in holding {
+        world.fleet.knows(node, key.clone());
+        // What the node holds but the store has not is stale: its result will be answered so, its run is stopped.
+        if !live.iter().any(|a| &a.key == key) {
+            world.fleet.tell(node, NodeCommand::Cancel(key.clone(), "another attempt has taken its place".into()));
+        }
+    }
+    if restarted {
+        for key in world.store.release_attempts(node, LossReason::AgentRestarted, holding).await? {
+            world.live.end(&key);
+            world.watchers.ring(key.request);
+        }
+        return Ok(());
+    }
+    for attempt in live.into_iter().filter(|a| !held.contains(&a.key)) {
+        world.fleet.tell(node, NodeCommand::Assign(Box::new(attempt)));
+    }
+    Ok(())
+}
+
+async fn send_down(mut queue: mpsc::Receiver<NodeCommand>, down: Down) {
+    while let Some(command) = queue.recv().await {
+        let close = matches!(command, NodeCommand::Close(_));
+        let message = match command_to_wire(command) {
+            Ok(body) => Ok(ServerMessage { body: Some(body) }),
+            Err(fault) => Err(status_of(&fault)),
+        };
+        if down.send(message).await.is_err() || close {
+            return;
+        }
+    }
+}
+
+fn command_to_wire(command: NodeCommand) -> Result<Body, Fault> {
+    Ok(match command {
+        NodeCommand::Assign(attempt) => Body::Assign(assign_to_wire(*attempt)),
+        NodeCommand::Cancel(key, why) => Body::Cancel(CancelAttempt { attempt: Some(attempt_to_wire(&key)), why }),
+        NodeCommand::Ack(key, verdict) => Body::Ack(ResultAck { attempt: Some(attempt_to_wire(&key)), verdict: verdict.to_string() }),
+        NodeCommand::SendBlob(digest) => Body::SendBlob(SendBlob { digest: Some(digest_to_wire(&digest)) }),
+        NodeCommand::Forget(digests) => Body::Forget(Forget { digests: digests.iter().map(digest_to_wire).collect() }),
+        NodeCommand::Ping(nonce) => Body::Ping(Ping { nonce }),
+        NodeCommand::HeartbeatAck(sequence) => Body::HeartbeatAck(ouro_proto::wire::HeartbeatAck { sequence }),
+        NodeCommand::Close(why) => return Err(Fault::new(FaultCode::ServerUnreachable, why)),
+    })
+}
+
+fn assign_to_wire(attempt: LiveAttempt) -> Assign {
+    let inputs = attempt.inputs.into_iter().map(|(port, tag)| StepInput {
+        port: port.to_string(),
+        tag: tag.tag.to_string(),
+        media: tag.media,
+        digest: Some(digest_to_wire(&tag.digest)),
+        size_bytes: tag.size_bytes,
+        inline: tag.inline,
+    });
+    Assign {
+        attempt: Some(attempt_to_wire(&attempt.key)),
+        container: attempt.step.container.to_string(),
+        container_digest: Some(digest_to_wire(&attempt.step.digest)),
+        params_json: attempt.step.params.to_string().into_bytes(),
+        inputs: inputs.collect(),
+        outputs: attempt.step.outputs.iter().map(|(port, tag)| (port.to_string(), tag.to_string())).collect(),
+        budget_ms: attempt.remaining_ms,
+        answers: attempt.answers,
+    }
+}
+
+async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streaming<NodeMessage>) {
+    let why = loop {
+        match up.message().await {
+            Ok(Some(NodeMessage { body: Some(body) })) => match event_from_wire(body) {
+                Ok(event) => {
+                    if let Err(error) = node_events::handle(&world, node, epoch, event).await {
+                        // The node keeps its results until they are acknowledged; a new session delivers them again.
+                        break format!("the store refused: {error}");
+                    }
+                }
+                Err(fault) => break format!("a malformed message: {fault}"),
+            },
+            Ok(Some(_)) => {}
+            Ok(None) => break "the node ended the session".to_string(),
+            Err(status) => break format!("the connection broke: {}", status.message()),
+        }
+    };
+    tracing::info!(%node, epoch, why, "a session ended");
+    world.fleet.tell(node, NodeCommand::Close(why.clone()));
+    world.fleet.close(node, epoch);
+    if let Err(error) = world.store.close_session(node, epoch, &why).await {
+        tracing::warn!(%node, %error, "the end of a session could not be recorded");
+    }
+    world.nodes_changed();
+    world.doorbell.notify_one();
+}
+
+fn event_from_wire(body: node_message::Body) -> Result<NodeEvent, Fault> {
+    use node_message::Body as Up;
+    Ok(match body {
+        Up::Hello(_) => return Err(Fault::new(FaultCode::InvalidArgument, "hello comes once")),
+        Up::Heartbeat(beat) => {
+            let readings: Option<Readings> = match &beat.readings {
+                None => None,
+                some => Some(read_document(some.as_ref(), "ouroboros.readings/1")?),
+            };
+            NodeEvent::Heartbeat { sequence: beat.sequence, readings: readings.map(Box::new) }
+        }
+        Up::Announcement(document) => {
+            let announcement: Announcement = read_document(Some(&document), "ouroboros.announcement/1")?;
+            NodeEvent::Announced(announcement)
+        }
+        Up::StepFailed(failed) => {
+            let class = usize::try_from(failed.failure_class).ok().and_then(|n| n.checked_sub(1)).and_then(|i| FailureClass::ALL.get(i));
+            let evidence = match &failed.evidence {
+                None => None,
+                some => Some(read_document(some.as_ref(), "ouroboros.evidence/1")?),
+            };
+            let class = *class.ok_or_else(|| Fault::new(FaultCode::InvalidArgument, "unknown failure class").at("failure_class"))?;
+            NodeEvent::Failed { key: attempt_from_wire(failed.attempt.as_ref())?, class, why: failed.why, evidence }
+        }
+        Up::StepResult(result) => {
+            let outputs: Result<Vec<_>, Fault> = result.outputs.into_iter().map(output_from_wire).collect();
+            let phases_ms = result.phases_ms.into_iter().filter(|(_, ms)| ms.is_finite()).collect();
+            NodeEvent::Finished { key: attempt_from_wire(result.attempt.as_ref())?, outputs: outputs?, phases_ms }
+        }
+        Up::Pong(pong) => NodeEvent::Pong(pong.nonce),
+        Up::BlobMissing(missing) => NodeEvent::BlobMissing(digest_from_wire(missing.digest.as_ref(), "digest")?),
+    })
+}
+
+fn output_from_wire(output: Output) -> Result<OutputRecord, Fault> {
+    Ok(OutputRecord {
+        port: output.port.parse().map_err(|e| Fault::new(FaultCode::InvalidArgument, format!("{e}")).at("output.port"))?,
+        media: output.media,
+        digest: digest_from_wire(output.digest.as_ref(), "output.digest")?,
+        size_bytes: output.size_bytes,
+        inline: output.inline,
+        on_server: output.on_server,
+    })
+}

@@ -1,0 +1,204 @@
+//! Claiming: ready steps are leased to one server instance, which decides, and given to nodes under a new epoch.
+
+use super::columns::{Count, Text, json, text};
+use super::db::{Db, beginning};
+use super::steps::{self, Asked, moment, read_step, step_columns};
+use super::verb_error::Outcome;
+use super::{ends, tags};
+use crate::store::{AssignOutcome, Assignment, LiveAttempt, ReadyStep};
+use ouro_common::clock::Instant;
+use ouro_common::document::DecisionView;
+use ouro_common::id::{Epoch, InstanceId, Name, NodeId};
+use ouro_common::step::{AdminState, StepState};
+use rusqlite::{Row, params};
+use std::time::Duration;
+
+/// The winner and the best sixteen others.
+const MAX_CANDIDATES: usize = 17;
+/// Nodes named for each reason of refusal.
+const MAX_EXAMPLES: usize = 3;
+/// The most bytes a decision takes in the database.
+const MAX_DECISION_BYTES: usize = 16 * 1024;
+
+/// Leases ready steps to an instance, by priority and then by the age of their requests; its own come again.
+///
+/// A lease with more than half of its time left is not written anew, so that asking often costs nothing.
+pub(super) fn take_ready(db: &Db<'_>, instance: InstanceId, limit: usize, lease: Duration) -> Outcome<Vec<ReadyStep>> {
+    let instance = text(&instance);
+    let rows = db.all(
+        concat!(
+            "SELECT ",
+            step_columns!(),
+            ", r.priority, r.deadline, r.answer, r.envelope, s.lease_until FROM steps s JOIN requests r ON r.id = s.request \
+             WHERE s.state = 'ready' AND (s.lease_instance IS NULL OR s.lease_instance = ?1 OR s.lease_until <= ?2) AND r.deadline > ?2 \
+             ORDER BY s.priority DESC, s.age, s.position LIMIT ?3"
+        ),
+        params![instance, moment(db.now), i64::try_from(limit).unwrap_or(i64::MAX)],
+        |row| Ok((read_step(row)?, Asked::read(row, 5)?, Instant(row.get::<_, Count>(9)?.0))),
+    )?;
+    let until = db.now.after(lease);
+    let soon = db.now.after(lease / 2);
+    let mut taken = Vec::with_capacity(rows.len());
+    for (row, asked, leased_until) in rows {
+        if leased_until <= soon {
+            db.run(
+                "UPDATE steps SET lease_instance = ?4, lease_until = ?5 WHERE request = ?1 AND plan = ?2 AND id = ?3",
+                params![text(&row.request), row.plan, text(&row.step.id), instance, moment(until)],
+            )?;
+        }
+        taken.push(steps::ready_step(db, row, asked)?);
+    }
+    Ok(taken)
+}
+
+/// Gives steps to nodes; every item stands for itself.
+pub(super) fn assign(db: &Db<'_>, items: Vec<Assignment>) -> Outcome<Vec<AssignOutcome>> {
+    items.into_iter().map(|item| assign_one(db, item)).collect()
+}
+
+fn assign_one(db: &Db<'_>, item: Assignment) -> Outcome<AssignOutcome> {
+    let Some(mut row) = steps::load(db, item.request, item.plan, &item.step)? else {
+        return Ok(AssignOutcome::Raced);
+    };
+    let in_time = db.exists(
+        "SELECT 1 FROM requests WHERE id = ?1 AND ended IS NULL AND deadline > ?2",
+        params![text(&item.request), moment(db.now)],
+    )?;
+    if row.state != StepState::Ready || row.epochs != item.expected_epoch || !in_time {
+        return Ok(AssignOutcome::Raced);
+    }
+    let node = text(&item.node);
+    let found = db.one(
+        "SELECT name, admin, session_epoch, instance IS NOT NULL AND offline_since IS NULL FROM nodes WHERE id = ?1",
+        [&node],
+        |r| Ok((r.get::<_, String>(0)?, r.get::<_, Text<AdminState>>(1)?.0, r.get::<_, Count>(2)?.0, r.get::<_, bool>(3)?)),
+    )?;
+    let Some((name, AdminState::Active, epoch, true)) = found else {
+        return Ok(AssignOutcome::NodeGone);
+    };
+    if epoch != item.session_epoch {
+        return Ok(AssignOutcome::NodeGone);
+    }
+    let live = db.one("SELECT count(*) FROM attempts WHERE node = ?1 AND state = 'assigned'", [&node], |r| r.get::<_, i64>(0))?;
+    if live.unwrap_or(0) > i64::from(item.slots) {
+        return Ok(AssignOutcome::NodeFull);
+    }
+    let epoch = Epoch { generation: db.generation, n: row.epochs + 1 };
+    row.become_state(db, StepState::Assigned)?;
+    db.run(
+        "UPDATE steps SET epochs = ?4 WHERE request = ?1 AND plan = ?2 AND id = ?3",
+        params![text(&item.request), item.plan, text(&item.step), epoch.n],
+    )?;
+    let predicted_ms = if item.predicted_ms.is_finite() { item.predicted_ms } else { 0.0 };
+    db.run(
+        "INSERT INTO attempts (request, plan, step, generation, n, node, state, assigned, predicted_ms, decision) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'assigned', ?7, ?8, ?9)",
+        params![
+            text(&item.request),
+            item.plan,
+            text(&item.step),
+            epoch.generation,
+            epoch.n,
+            node,
+            moment(db.now),
+            predicted_ms,
+            within_budget(item.decision)?
+        ],
+    )?;
+    db.event(item.request, "assigned", Some(&item.step), &format!("to {name}, predicted {predicted_ms:.0} ms"))?;
+    Ok(AssignOutcome::Assigned(epoch))
+}
+
+/// The decision as JSON, trimmed until it keeps within its budget. Figures that JSON cannot hold are left out.
+fn within_budget(mut decision: DecisionView) -> rusqlite::Result<String> {
+    decision.candidates.retain(|c| c.mfpi.is_finite() && c.total_s.is_finite() && c.terms.total_s().is_finite());
+    decision.candidates.truncate(MAX_CANDIDATES);
+    for refusal in &mut decision.refusals {
+        refusal.examples.truncate(MAX_EXAMPLES);
+        refusal.examples.iter_mut().for_each(|example| *example = beginning(example, 200).to_string());
+    }
+    loop {
+        let stored = json(&decision)?;
+        if stored.len() <= MAX_DECISION_BYTES {
+            return Ok(stored);
+        }
+        if decision.candidates.len() > 1 {
+            decision.candidates.pop();
+        } else if decision.refusals.pop().is_none() {
+            decision.candidates.clear();
+            decision.remedy = None;
+        }
+    }
+}
+
+macro_rules! live_attempts {
+    () => {
+        "SELECT a.node, a.request, a.plan, a.step, a.generation, a.n, a.assigned, a.predicted_ms, r.deadline, r.answer, s.request, s.plan, \
+         s.state, s.epochs, s.step FROM attempts a JOIN steps s ON s.request = a.request AND s.plan = a.plan AND s.id = a.step \
+         JOIN requests r ON r.id = a.request WHERE a.state = 'assigned'"
+    };
+}
+
+/// Live attempts of one node, or of all, oldest first.
+pub(super) fn live_attempts(db: &Db<'_>, node: Option<NodeId>) -> Outcome<Vec<LiveAttempt>> {
+    let mut attempts = match node {
+        Some(node) => db.all(concat!(live_attempts!(), " AND a.node = ?1 ORDER BY a.assigned, a.rowid"), [text(&node)], |row| {
+            read_live(row, db.now)
+        })?,
+        None => db.all(concat!(live_attempts!(), " ORDER BY a.assigned, a.rowid"), [], |row| read_live(row, db.now))?,
+    };
+    for attempt in &mut attempts {
+        attempt.inputs = tags::inputs_of(db, attempt.key.request, attempt.key.plan, &attempt.key.step, true)?;
+    }
+    Ok(attempts)
+}
+
+fn read_live(row: &Row<'_>, now: Instant) -> rusqlite::Result<LiveAttempt> {
+    let answer: Option<Name> = row.get::<_, Option<Text<_>>>(9)?.map(|name| name.0);
+    let step = steps::StepRow {
+        request: row.get::<_, Text<_>>(10)?.0,
+        plan: row.get(11)?,
+        state: row.get::<_, Text<_>>(12)?.0,
+        epochs: row.get(13)?,
+        step: row.get::<_, super::columns::Json<_>>(14)?.0,
+    };
+    Ok(LiveAttempt {
+        node: row.get::<_, Text<_>>(0)?.0,
+        key: ends::read_key(row, 1)?,
+        assigned: Instant(row.get::<_, Count>(6)?.0),
+        predicted_ms: row.get(7)?,
+        remaining_ms: row.get::<_, Count>(8)?.0.saturating_sub(now.0),
+        answers: step.answers(answer.as_ref()),
+        inputs: vec![],
+        step: step.step,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ouro_common::document::{Candidate, RefusalCount};
+
+    #[test]
+    fn a_decision_keeps_its_winner_and_its_budget() {
+        let candidate = |mfpi| Candidate {
+            node: NodeId::from_parts(1, [1; 10]),
+            name: "n".repeat(900),
+            mfpi,
+            total_s: 1.0,
+            terms: ouro_common::mfpi::Terms::default(),
+            unknown: vec![],
+        };
+        let decision = DecisionView {
+            candidates: (0..400).map(|i| candidate(f64::from(1000 - i))).chain([candidate(f64::NAN)]).collect(),
+            refusals: vec![RefusalCount { reason: "r".into(), count: 90, examples: vec!["é".repeat(5000); 90] }],
+            ..DecisionView::default()
+        };
+        let stored = within_budget(decision).unwrap();
+        assert!(stored.len() <= MAX_DECISION_BYTES, "{}", stored.len());
+        let back: DecisionView = serde_json::from_str(&stored).unwrap();
+        assert!((2..=MAX_CANDIDATES).contains(&back.candidates.len()), "{}", back.candidates.len());
+        assert_eq!(back.candidates[0].mfpi, 1000.0);
+        assert_eq!(back.refusals[0].examples.len(), MAX_EXAMPLES);
+    }
+}
