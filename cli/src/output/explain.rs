@@ -9,7 +9,7 @@ use ouro_common::step::{RequestState, StepState};
 /// The explanation.
 pub(crate) fn render(document: &TraceDocument, style: Style) -> String {
     let mut page = Page::new(style);
-    trace::request(&mut page, &document.request);
+    trace::request(&mut page, &document.request, document.first_pass.is_none());
     page.heading("In short", "");
     for sentence in in_short(document) {
         page.text(2, &sentence);
@@ -24,7 +24,7 @@ pub(crate) fn render(document: &TraceDocument, style: Style) -> String {
         trace::refusal(&mut page, refusal);
     }
     for view in &document.steps {
-        page.heading(&format!("Step {}", view.id), &format!("{}  {}", view.container, step::outcome(view)));
+        page.heading(&format!("Step {}", view.id), &format!("{}, {}", view.container, step::outcome(view)));
         match &view.decision {
             Some(decision) => {
                 if let Some(why) = placement::why(decision) {
@@ -98,7 +98,9 @@ fn unplaced(document: &TraceDocument) -> Vec<String> {
         .map(|(s, decision)| {
             let nodes: u32 = decision.refusals.iter().map(|r| r.count).sum();
             match decision.refusals.first() {
-                Some(first) => format!("No node can run {} ({}): of {nodes}, {} fail with: {}.", s.id, s.container, first.count, first.reason),
+                Some(first) => {
+                    format!("No node can run {} ({}): of {nodes}, {} fail with: {}.", s.id, s.container, first.count, first.reason)
+                }
                 None => format!("No node can run {} ({}): there are no nodes.", s.id, s.container),
             }
         })
@@ -122,7 +124,11 @@ fn blocked_on(document: &TraceDocument, view: &StepView) -> String {
         .filter(|s| s.state != StepState::Done && s.outputs.values().any(|t| tags.contains(&t)))
         .map(|s| s.id.to_string())
         .collect();
-    if waits.is_empty() { "it waits for its inputs".into() } else { format!("it waits for the result of {}", waits.join(" and ")) }
+    if waits.is_empty() {
+        "it waits for its inputs".into()
+    } else {
+        format!("it waits for the result of {}", waits.join(" and "))
+    }
 }
 
 #[cfg(test)]

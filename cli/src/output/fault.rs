@@ -49,10 +49,7 @@ mod tests {
     fn a_fault_says_what_where_what_to_do_and_its_code() {
         let fault = Fault::new(FaultCode::DiskFull, "the disk is full").at("/srv/o").remedy("free 1 GiB");
         assert_eq!(text(&fault, Style::PLAIN), "error: the disk is full (/srv/o)\n  remedy: free 1 GiB  [OB0012 DISK_FULL]\n");
-        assert_eq!(
-            text(&Fault::new(FaultCode::Internal, "odd\x1b[1m"), Style::PLAIN),
-            "error: odd�[1m  [OB0001 INTERNAL]\n"
-        );
+        assert_eq!(text(&Fault::new(FaultCode::Internal, "odd\x1b[1m"), Style::PLAIN), "error: odd�[1m  [OB0001 INTERNAL]\n");
         let value: serde_json::Value = serde_json::from_str(&json(&fault)).unwrap();
         assert_eq!(value["schema"], "ouroboros.error/1");
         assert_eq!(value["error"]["code"], "OB0012");

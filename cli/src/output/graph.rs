@@ -20,7 +20,13 @@ impl Node {
     fn new(id: &Name, container: String, inputs: &BTreeMap<Name, Tags>, outputs: &BTreeMap<Name, Name>) -> Self {
         let mut reads: Vec<Name> = inputs.values().flat_map(Tags::iter).cloned().collect();
         reads.dedup();
-        Self { id: id.to_string(), container, reads, writes: outputs.values().cloned().collect(), remark: String::new() }
+        Self {
+            id: id.to_string(),
+            container,
+            reads,
+            writes: outputs.values().cloned().collect(),
+            remark: String::new(),
+        }
     }
 
     /// A step of a plan.

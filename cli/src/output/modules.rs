@@ -1,7 +1,7 @@
 //! `ouroctl modules`: which modules sit where, whether they can be used, how fast they read, and what is on them.
 
 use super::page::Page;
-use super::quantity::{UNKNOWN, counted, rate};
+use super::quantity::{counted, rate};
 use super::{Style, Tone, text};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument};
 use ouro_common::module::ModuleState;
@@ -10,7 +10,10 @@ use ouro_common::module::ModuleState;
 pub(crate) fn render(document: &ModulesDocument, style: Style) -> String {
     let mut page = Page::new(style);
     if document.modules.is_empty() {
-        page.text(0, "No modules yet. Push in a stick with containers on it, or put a folder of containers into an agent's `modules` folder.");
+        page.text(
+            0,
+            "No modules yet. Push in a stick with containers on it, or put a folder of containers into an agent's `modules` folder.",
+        );
     }
     for module in &document.modules {
         paragraph(&mut page, module);
@@ -19,8 +22,13 @@ pub(crate) fn render(document: &ModulesDocument, style: Style) -> String {
 }
 
 fn paragraph(page: &mut Page, module: &ModuleView) {
-    let speed = module.read_bytes_per_s.map_or_else(|| UNKNOWN.to_string(), |r| format!("reads {}", rate(r)));
-    let place = format!("in {} at {}, {speed}, {}", module.node_name, module.slot, counted(module.containers.len(), "container", "containers"));
+    let speed = module.read_bytes_per_s.map_or_else(|| "read speed unknown".to_string(), |r| format!("reads {}", rate(r)));
+    let place = format!(
+        "in {} at {}, {speed}, {}",
+        module.node_name,
+        module.slot,
+        counted(module.containers.len(), "container", "containers")
+    );
     page.heading(&text::cut(&module.label, 40), &place);
     let (word, tone) = state(module.state);
     let why = if module.why.is_empty() { String::new() } else { format!(": {}", module.why) };

@@ -15,7 +15,10 @@ const WARNINGS_SHOWN: usize = 2;
 pub(crate) fn render(document: &NodesDocument, style: Style, wide: bool) -> String {
     let mut page = Page::new(style);
     if document.nodes.is_empty() {
-        page.text(0, "No nodes yet. Make a token with `ouroctl token create`, then run `ouro-agent join SERVER --token …` on a machine.");
+        page.text(
+            0,
+            "No nodes yet. Make a token with `ouroctl token create`, then run `ouro-agent join SERVER --token …` on a machine.",
+        );
         return page.finish();
     }
     page.block(&table(document, style));
@@ -38,7 +41,7 @@ fn table(document: &NodesDocument, style: Style) -> String {
         ("STATE", Left),
         ("KIND", Left),
         ("CPU", Right),
-        ("FREE/GiB", Right),
+        ("GiB FREE", Right),
         ("POWER", Left),
         ("HEAT", Right),
         ("RTT", Right),
@@ -92,7 +95,7 @@ fn rtt(ms: f64) -> String {
 fn power(node: &NodeView) -> String {
     let charge = node.battery_percent.map(|p| format!("{p:.0} %"));
     match (node.charging, node.power, charge) {
-        (Some(true), _, Some(charge)) => format!("charge {charge}"),
+        (Some(true), _, Some(charge)) => format!("chg {charge}"),
         (Some(true), _, None) => "charging".into(),
         (_, PowerSource::External, _) => "mains".into(),
         (_, PowerSource::Battery, Some(charge)) => format!("batt {charge}"),
@@ -129,7 +132,11 @@ fn details(page: &mut Page, node: &NodeView) {
         page.item(2, "compute", &format!("{} GFLOP/s achieved", decimals(flops / 1e9)));
     }
     if let Some(bandwidth) = node.bandwidth_bytes_per_s {
-        page.item(2, "memory", &format!("{} achieved, {} in all", rate(bandwidth), node.memory_bytes.map_or(UNKNOWN.into(), bytes)));
+        page.item(
+            2,
+            "memory",
+            &format!("{} achieved, {} in all", rate(bandwidth), node.memory_bytes.map_or(UNKNOWN.into(), bytes)),
+        );
     }
     for accelerator in &node.accelerators {
         page.item(2, "accelerator", accelerator);

@@ -38,7 +38,10 @@ fn candidates(page: &Page, indent: usize, decision: &DecisionView) -> String {
         let tone = if won { Tone::Good } else { Tone::Dim };
         let name = format!("{} {}", if won { "→" } else { "·" }, text::cut(&candidate.name, 30));
         let terms = &candidate.terms;
-        let mut cells = vec![if won { Cell::toned(name, Tone::Good) } else { Cell::from(name) }, Cell::toned(seconds(candidate.total_s), tone)];
+        let mut cells = vec![
+            if won { Cell::toned(name, Tone::Good) } else { Cell::from(name) },
+            Cell::toned(seconds(candidate.total_s), tone),
+        ];
         cells.extend(TERMS.iter().map(|(_, of)| Cell::from(seconds(of(terms)))));
         cells.push(decimals(candidate.mfpi).into());
         table.row(cells);
@@ -60,7 +63,7 @@ const TERMS: [Term; 6] = [
 /// Seconds with millisecond precision where that says something; exactly nothing is a dash.
 fn seconds(s: f64) -> String {
     match s {
-        s if s == 0.0 => "-".into(),
+        0.0 => "-".into(),
         s if s < 0.0005 => "<0.001".into(),
         s if s < 100.0 => format!("{s:.3}"),
         s => format!("{s:.0}"),
@@ -103,6 +106,11 @@ pub(crate) fn short(decision: &DecisionView) -> String {
     }
 }
 
+/// The same in two or three words, for the tree: `odin, 312 ms`.
+pub(crate) fn brief(decision: &DecisionView) -> String {
+    winner(decision).map_or_else(|| "nowhere yet".into(), |best| format!("{}, {}", best.name, span_ms(best.total_s * 1000.0)))
+}
+
 /// The candidate that won.
 pub(crate) fn winner(decision: &DecisionView) -> Option<&Candidate> {
     decision.candidates.iter().find(|c| Some(c.node) == decision.winner)
@@ -116,10 +124,7 @@ pub(crate) fn why(decision: &DecisionView) -> Option<String> {
         return Some(format!("{} is the only node that could run it, in {}", best.name, time(best.total_s)));
     };
     let difference = next.total_s - best.total_s;
-    let (term, larger) = TERMS
-        .iter()
-        .map(|(name, of)| (name, of(&next.terms) - of(&best.terms)))
-        .max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (term, larger) = TERMS.iter().map(|(name, of)| (name, of(&next.terms) - of(&best.terms))).max_by(|a, b| a.1.total_cmp(&b.1))?;
     let where_it_lies = if larger > 0.0 && difference > 0.0 { format!(", most of it {term}") } else { String::new() };
     Some(match difference {
         d if d > 0.0 => format!(

@@ -15,11 +15,11 @@ pub(crate) fn render(document: &PlanDocument, style: Style) -> String {
         let total = predicted_s(plan, &document.placement).map(|s| format!(", about {} in all", span_ms(s * 1000.0)));
         let steps = counted(plan.steps.len(), "step", "steps");
         page.heading("Plan", &format!("by {}, {steps}, the answer is {}{}", plan.planner, plan.answer, total.unwrap_or_default()));
-        let remark = |id: &Name| decision_of(&document.placement, id).map(|p| placement::short(&p.decision)).unwrap_or_default();
+        let remark = |id: &Name| decision_of(&document.placement, id).map(|p| placement::brief(&p.decision)).unwrap_or_default();
         page.block(&graph::render(&graph::of_plan(plan, |step| remark(&step.id)), 2));
         for planned in &document.placement {
             let container = plan.steps.iter().find(|s| s.id == planned.step).map(|s| s.container.to_string()).unwrap_or_default();
-            page.heading(&format!("Step {}", planned.step), &format!("{container}  {}", placement::short(&planned.decision)));
+            page.heading(&format!("Step {}", planned.step), &format!("{container}, {}", placement::short(&planned.decision)));
             placement::render(&mut page, 2, &planned.decision);
         }
     }

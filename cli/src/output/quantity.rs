@@ -20,7 +20,11 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// Gibibytes without the unit, for a column whose heading has it.
 pub(crate) fn gib(count: Option<u64>) -> String {
-    count.map_or_else(|| UNKNOWN.into(), |b| decimals(b as f64 / f64::from(1 << 30)))
+    count.map_or_else(|| UNKNOWN.into(), |b| short(b as f64 / f64::from(1 << 30)))
+}
+
+fn short(value: f64) -> String {
+    if value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
 /// A rate in decimal units: `3.9 GB/s`.
@@ -43,7 +47,7 @@ pub(crate) fn decimals(value: f64) -> String {
 
 /// A span of time: `0.4 ms`, `42 ms`, `2.41 s`, `3 min 20 s`, `2 h 5 min`, `3 days`.
 pub(crate) fn span_ms(ms: f64) -> String {
-    let whole = |seconds: f64| seconds.max(0.0) as u64;
+    let whole = |seconds: f64| seconds.max(0.0).round() as u64;
     match ms {
         m if m <= 0.0 => "0 ms".into(),
         m if m < 9.95 => format!("{m:.1} ms"),
@@ -62,16 +66,16 @@ fn pair(small: u64, per: u64, large_unit: &str, small_unit: &str) -> String {
     }
 }
 
-/// How a measured time compares with the predicted one: `as predicted`, `18 % faster`, `3.1 × slower`.
+/// How a measured time compares with the predicted one: `18 % faster than the `, or nothing when it is near.
 pub(crate) fn compared(actual_ms: f64, predicted_ms: f64) -> String {
     let ratio = actual_ms / predicted_ms;
     match ratio {
-        r if !r.is_finite() => "no comparison".into(),
-        r if (0.95..1.05).contains(&r) => "as predicted".into(),
-        r if r >= 2.0 => format!("{r:.1} × slower"),
-        r if r > 1.0 => format!("{:.0} % slower", (r - 1.0) * 100.0),
-        r if r <= 0.5 => format!("{:.1} × faster", 1.0 / r),
-        r => format!("{:.0} % faster", (1.0 - r) * 100.0),
+        r if !r.is_finite() => String::new(),
+        r if (0.95..1.05).contains(&r) => String::new(),
+        r if r >= 2.0 => format!("{r:.1} × slower than the "),
+        r if r > 1.0 => format!("{:.0} % slower than the ", (r - 1.0) * 100.0),
+        r if r <= 0.5 => format!("{:.1} × faster than the ", 1.0 / r),
+        r => format!("{:.0} % faster than the ", (1.0 - r) * 100.0),
     }
 }
 
@@ -91,7 +95,7 @@ mod tests {
             (0.42, "0.4 ms"),
             (41.7, "42 ms"),
             (2_412.0, "2.41 s"),
-            (59_999.0, "59 s"),
+            (59_999.0, "1 min"),
             (200_000.0, "3 min 20 s"),
             (600_000.0, "10 min"),
             (7_500_000.0, "2 h 5 min"),
@@ -107,11 +111,11 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");
-        assert_eq!(gib(Some(33_500_000_000)), "31.2");
+        assert_eq!(gib(Some(33_500_000_000)), "31");
         assert_eq!(gib(None), "?");
         assert_eq!(rate(3.94e9), "3.94 GB/s");
-        assert_eq!(compared(41.0, 50.0), "18 % faster");
-        assert_eq!(compared(310.0, 100.0), "3.1 × slower");
-        assert_eq!(compared(1.0, 0.0), "no comparison");
+        assert_eq!(compared(41.0, 50.0), "18 % faster than the ");
+        assert_eq!(compared(310.0, 100.0), "3.1 × slower than the ");
+        assert_eq!(compared(1.0, 0.0), "");
     }
 }

@@ -8,7 +8,7 @@ use ouro_common::step::{AttemptState, StepState};
 
 /// The whole paragraph.
 pub(crate) fn render(page: &mut Page, step: &StepView) {
-    page.heading(&format!("Step {}", step.id), &format!("{}  {}", step.container, outcome(step)));
+    page.heading(&format!("Step {}", step.id), &format!("{}, {}", step.container, outcome(step)));
     page.item(2, "digest", &format!("{}…", step.digest.short()));
     for (index, attempt) in step.attempts.iter().enumerate() {
         let (text, tone) = attempt_line(attempt);
@@ -22,17 +22,15 @@ pub(crate) fn render(page: &mut Page, step: &StepView) {
     }
 }
 
-/// A step's end in a few words: `done on odin in 302 ms (predicted 312 ms, 3 % faster)`.
+/// A step's end in a few words: `done on odin in 302 ms (18 % faster than the 370 ms predicted)`.
 pub(crate) fn outcome(step: &StepView) -> String {
     let node = step.node_name.as_deref().map(|n| format!(" on {n}")).unwrap_or_default();
     let tries = if step.attempt > 1 { format!(", attempt {}", step.attempt) } else { String::new() };
     match (step.state, step.actual_ms, step.predicted_ms) {
-        (StepState::Done, Some(actual), Some(predicted)) => format!(
-            "done{node} in {}{tries} (predicted {}, {})",
-            span_ms(actual),
-            span_ms(predicted),
-            compared(actual, predicted)
-        ),
+        (StepState::Done, Some(actual), Some(predicted)) => {
+            let compared = compared(actual, predicted);
+            format!("done{node} in {}{tries} ({compared}{} predicted)", span_ms(actual), span_ms(predicted))
+        }
         (StepState::Done, Some(actual), None) => format!("done{node} in {}{tries}", span_ms(actual)),
         (StepState::Done, None, _) => format!("done{node}; its result was there already"),
         (StepState::Assigned, _, Some(predicted)) => format!("running{node}{tries} (predicted {})", span_ms(predicted)),
@@ -45,13 +43,26 @@ pub(crate) fn outcome(step: &StepView) -> String {
     }
 }
 
-/// `1.2 on lena: lost after 3.1 s of 312 ms predicted, no heartbeat for 20 s`.
+/// A step's end in two or three words, for the tree: `odin, 302 ms`.
+pub(crate) fn brief(step: &StepView) -> String {
+    let node = step.node_name.as_deref().unwrap_or("?");
+    match (step.state, step.actual_ms) {
+        (StepState::Done, Some(actual)) => format!("{node}, {}", span_ms(actual)),
+        (StepState::Done, None) => "reused".into(),
+        (StepState::Assigned, _) => format!("runs on {node}"),
+        (StepState::Ready | StepState::Blocked, _) => "waits".into(),
+        (StepState::Failed | StepState::Poisoned | StepState::Cancelled, _) => step.state.to_string(),
+    }
+}
+
+/// `lena: lost after 3.10 s of 312 ms predicted, epoch 1.2; no heartbeat for 20 s`.
 fn attempt_line(attempt: &AttemptView) -> (String, Option<Tone>) {
+    let predicted = span_ms(attempt.predicted_ms);
     let time = match attempt.actual_ms {
-        Some(actual) => format!(" after {}", span_ms(actual)),
-        None => String::new(),
+        Some(actual) => format!(" after {} of {predicted} predicted", span_ms(actual)),
+        None => format!(", {predicted} predicted"),
     };
-    let mut text = format!("on {}, epoch {}: {}{time}, predicted {}", attempt.node_name, attempt.epoch, attempt.state, span_ms(attempt.predicted_ms));
+    let mut text = format!("{}: {}{time}, epoch {}", attempt.node_name, attempt.state, attempt.epoch);
     if !attempt.phases_ms.is_empty() {
         let phases: Vec<_> = attempt.phases_ms.iter().map(|(name, ms)| format!("{name} {}", span_ms(*ms))).collect();
         text.push_str(&format!("; {}", phases.join(" · ")));

@@ -1,7 +1,7 @@
 //! Tables without lines: aligned columns, two spaces between them, one column that gives way when space is short.
 
-use super::{Style, Tone, WIDTH};
-use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, presets};
+use super::{Style, Tone, WIDTH, text};
+use comfy_table::{Attribute, CellAlignment, Color, ContentArrangement, presets};
 
 /// How a column stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,66 +23,69 @@ pub(crate) struct Cell {
 impl Cell {
     /// A cell in a colour.
     pub(crate) fn toned(text: impl AsRef<str>, tone: Tone) -> Self {
-        Self { text: super::text::one_line(text.as_ref()), tone: Some(tone) }
+        Self { text: text::one_line(text.as_ref()), tone: Some(tone) }
     }
 }
 
 impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: super::text::one_line(text.as_ref()), tone: None }
+        Self { text: text::one_line(text.as_ref()), tone: None }
     }
 }
 
 /// A table that grows by rows.
 pub(crate) struct Table {
-    inner: comfy_table::Table,
-    columns: Vec<Column>,
     style: Style,
+    columns: Vec<(&'static str, Column)>,
+    rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
     /// A table with its headings.
-    pub(crate) fn new(style: Style, columns: &[(&str, Column)]) -> Self {
-        let mut inner = comfy_table::Table::new();
-        inner.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if style.colour {
-            inner.enforce_styling();
-        } else {
-            inner.force_no_tty();
-        }
-        inner.set_truncation_indicator("…");
-        inner.set_header(columns.iter().map(|(name, _)| comfy_table::Cell::new(name).add_attribute(Attribute::Bold)));
-        Self { inner, columns: columns.iter().map(|(_, c)| *c).collect(), style }
+    pub(crate) fn new(style: Style, columns: &[(&'static str, Column)]) -> Self {
+        Self { style, columns: columns.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: Vec<Cell>) {
-        let mut row = Row::from(cells.into_iter().map(comfy_cell).collect::<Vec<_>>());
-        row.max_height(1);
-        self.inner.add_row(row);
+        self.rows.push(cells);
     }
 
     /// The table as lines, each behind `indent` spaces.
     pub(crate) fn render(mut self, indent: usize) -> String {
-        let width = u16::try_from(WIDTH - indent).unwrap_or(u16::MAX);
-        // The last column's padding is trimmed away, so it does not count.
-        self.inner.set_width(width + 2);
-        for (index, kind) in self.columns.iter().enumerate() {
-            let Some(column) = self.inner.column_mut(index) else { continue };
+        self.make_room(WIDTH - indent);
+        let mut inner = comfy_table::Table::new();
+        inner.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        if self.style.colour {
+            inner.enforce_styling();
+        } else {
+            inner.force_no_tty();
+        }
+        inner.set_header(self.columns.iter().map(|(name, _)| comfy_table::Cell::new(name).add_attribute(Attribute::Bold)));
+        inner.add_rows(self.rows.into_iter().map(|row| row.into_iter().map(comfy_cell).collect::<Vec<_>>()));
+        for (column, (_, kind)) in inner.column_iter_mut().zip(&self.columns) {
             column.set_padding((0, 2));
-            match kind {
-                Column::Left => column.set_constraint(ColumnConstraint::ContentWidth),
-                Column::Right => column.set_constraint(ColumnConstraint::ContentWidth).set_cell_alignment(CellAlignment::Right),
-                Column::Flexible => column,
-            };
+            if *kind == Column::Right {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
         }
-        let mut out = String::new();
-        for line in self.inner.lines() {
-            out.push_str(&" ".repeat(indent));
-            out.push_str(if self.style.colour { &line } else { line.trim_end() });
-            out.push('\n');
+        inner.lines().map(|line| format!("{}{}\n", " ".repeat(indent), line.trim_end())).collect()
+    }
+
+    /// Cuts the cells of the flexible column to what the others leave.
+    fn make_room(&mut self, columns: usize) {
+        let widest = |index: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(index)).map(|cell| text::width(&cell.text));
+            cells.chain([text::width(self.columns[index].0)]).max().unwrap_or(0)
+        };
+        let Some(flexible) = self.columns.iter().position(|(_, kind)| *kind == Column::Flexible) else {
+            return;
+        };
+        let others: usize = (0..self.columns.len()).filter(|i| *i != flexible).map(|i| widest(i) + 2).sum();
+        let room = columns.saturating_sub(others).max(4);
+        for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(flexible)) {
+            cell.text = text::cut_line(&cell.text, room);
         }
-        out
     }
 }
 
@@ -109,7 +112,7 @@ mod tests {
         table.row(vec!["a".into(), "1".into(), "short".into()]);
         table.row(vec!["a longer name".into(), "12345".into(), "words ".repeat(40).into()]);
         let text = table.render(2);
-        assert!(text.lines().all(|l| width(l) <= WIDTH), "{text}");
+        assert!(text.lines().all(|l| width(l) <= WIDTH) && text.lines().any(|l| width(l) > WIDTH - 8), "{text}");
         assert_eq!(text.lines().count(), 3);
         assert!(text.starts_with("  NAME               N  TEXT\n  a                  1  short\n"), "{text}");
         assert!(text.contains('…'));

@@ -11,7 +11,15 @@ fn steers(c: char) -> bool {
 pub(crate) fn one_line(text: &str) -> String {
     let clean: String = text
         .chars()
-        .map(|c| if c.is_whitespace() { ' ' } else if steers(c) { '\u{fffd}' } else { c })
+        .map(|c| {
+            if c.is_whitespace() {
+                ' '
+            } else if steers(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect();
     clean.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
 }

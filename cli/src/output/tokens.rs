@@ -38,8 +38,13 @@ pub(crate) fn render(document: &TokensDocument, style: Style) -> String {
     if document.tokens.is_empty() {
         return "No tokens. Make one with `ouroctl token create`.\n".into();
     }
-    let columns =
-        [("ID", Column::Left), ("ROLE", Column::Left), ("STATE", Column::Left), ("USES LEFT", Column::Right), ("LABELS", Column::Flexible)];
+    let columns = [
+        ("ID", Column::Left),
+        ("ROLE", Column::Left),
+        ("STATE", Column::Left),
+        ("USES LEFT", Column::Right),
+        ("LABELS", Column::Flexible),
+    ];
     let mut table = Table::new(style, &columns);
     for token in &document.tokens {
         let labels: Vec<_> = token.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -74,7 +79,12 @@ mod tests {
             revoked,
             labels: BTreeMap::from([("owner".into(), "ada".into())]),
         };
-        let tokens = vec![view("aaaa", 99, 86_000, false), view("bbbb", 1, 0, false), view("cccc", 0, 50, false), view("dddd", 5, 50, true)];
+        let tokens = vec![
+            view("aaaa", 99, 86_000, false),
+            view("bbbb", 1, 0, false),
+            view("cccc", 0, 50, false),
+            view("dddd", 5, 50, true),
+        ];
         insta::assert_snapshot!(render(&TokensDocument { schema: "ouroboros.tokens/1".into(), tokens }, Style::PLAIN));
     }
 }

@@ -15,7 +15,7 @@ const TEXT_LINES: usize = 12;
 /// The whole story of a request.
 pub(crate) fn render(document: &TraceDocument, style: Style) -> String {
     let mut page = Page::new(style);
-    request(&mut page, &document.request);
+    request(&mut page, &document.request, document.first_pass.is_none());
     if let Some(report) = &document.first_pass {
         first_pass(&mut page, report);
     }
@@ -30,8 +30,9 @@ pub(crate) fn render(document: &TraceDocument, style: Style) -> String {
     page.finish()
 }
 
-/// The request: its state in the heading, what was asked under it.
-pub(crate) fn request(page: &mut Page, request: &RequestView) {
+/// The request: its state in the heading, what was asked under it, and its offload `flags` unless the first
+/// pass shows them.
+pub(crate) fn request(page: &mut Page, request: &RequestView, flags: bool) {
     let time = span_ms(request.elapsed_ms as f64);
     let spent = match request.state {
         state if state.is_terminal() => format!("after {time}"),
@@ -39,7 +40,11 @@ pub(crate) fn request(page: &mut Page, request: &RequestView) {
     };
     let state = page.style().paint(tone(request.state), request.state.as_str());
     // The colour does not count as width, so this heading is short enough never to be wrapped.
-    page.block(&format!("{}  {state} {spent}, {}\n", page.style().paint(Tone::Strong, &format!("Request {}", request.id.short())), served(request)));
+    page.block(&format!(
+        "{}  {state} {spent}, {}\n",
+        page.style().paint(Tone::Strong, &format!("Request {}", request.id.short())),
+        served(request)
+    ));
     match &request.prompt {
         Some(prompt) => excerpt(page, 2, prompt),
         None => page.toned(2, "(private)", Some(Tone::Dim)),
@@ -51,7 +56,7 @@ pub(crate) fn request(page: &mut Page, request: &RequestView) {
     }
     page.item(2, "id", &request.id.to_string());
     page.item(2, "asked", &format!("{} by {}", WallTime(request.submitted_unix_ms), request.principal));
-    if !request.offload.is_empty() {
+    if flags && !request.offload.is_empty() {
         let flags: Vec<_> = request.offload.iter().map(|f| f.name()).collect();
         page.item(2, "offloaded", &flags.join(", "));
     }
@@ -117,7 +122,7 @@ fn plan(page: &mut Page, document: &TraceDocument) {
     if let Some(planner) = &document.planner {
         let answer = document.answer.as_ref().map(|a| format!(", the answer is {a}")).unwrap_or_default();
         page.heading("Plan", &format!("by {planner}, {}{answer}", counted(document.steps.len(), "step", "steps")));
-        let nodes: Vec<_> = document.steps.iter().map(|s| graph::Node::of_trace(s, step::outcome(s))).collect();
+        let nodes: Vec<_> = document.steps.iter().map(|s| graph::Node::of_trace(s, step::brief(s))).collect();
         page.block(&graph::render(&nodes, 2));
     }
     if let Some(refused) = &document.refusal {
@@ -203,7 +208,7 @@ mod tests {
         }
         let text = render(&document, Style::PLAIN);
         for line in text.lines() {
-            assert!(super::text::width(line) <= WIDTH, "{line}");
+            assert!(text::width(line) <= WIDTH, "{line}");
         }
         assert!(!text.contains('\x1b'));
         assert!(render(&document, Style { colour: true }).contains("\x1b[1m"));
