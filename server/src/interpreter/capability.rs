@@ -116,8 +116,7 @@ pub(crate) fn overlap(asked: &[String], capability: &Capability<'_>, is_empty: &
     let manifest = capability.manifest;
     let own = |text: &str| words(text).into_iter().map(|w| w.plain).filter(|w| !is_empty(w) && w.chars().count() > 2).collect::<Vec<_>>();
     let named: Vec<String> = own(manifest.name.as_str()).into_iter().chain(manifest.keywords.iter().flat_map(|k| own(k))).collect();
-    let told: Vec<String> =
-        own(&manifest.summary).into_iter().chain(manifest.outputs.iter().flat_map(|p| own(p.port.as_str()))).collect();
+    let told: Vec<String> = own(&manifest.summary).into_iter().chain(manifest.outputs.iter().flat_map(|p| own(p.port.as_str()))).collect();
     asked
         .iter()
         .map(|word| match (named.iter().any(|n| akin(word, n)), told.iter().any(|t| akin(word, t))) {

@@ -22,7 +22,12 @@ pub(crate) struct Link<'a> {
 /// The shortest chain that turns `from` into something `wanted` takes; empty if it takes `from` itself.
 ///
 /// Among chains of one length those through containers of `preferred` (indexes, best first) win, then those by name.
-pub(crate) fn chain<'a>(capabilities: &[Capability<'a>], from: &MediaType, wanted: &MediaType, preferred: &[usize]) -> Option<Vec<Link<'a>>> {
+pub(crate) fn chain<'a>(
+    capabilities: &[Capability<'a>],
+    from: &MediaType,
+    wanted: &MediaType,
+    preferred: &[usize],
+) -> Option<Vec<Link<'a>>> {
     if wanted.accepts(from) {
         return Some(Vec::new());
     }
@@ -36,7 +41,9 @@ pub(crate) fn chain<'a>(capabilities: &[Capability<'a>], from: &MediaType, wante
         }
         for &i in &order {
             let manifest = capabilities[i].manifest;
-            let Some(output) = manifest.outputs.iter().find(|p| wanted.accepts(&p.media)) else { continue };
+            let Some(output) = manifest.outputs.iter().find(|p| wanted.accepts(&p.media)) else {
+                continue;
+            };
             if !visited.insert(i) {
                 continue;
             }

@@ -60,8 +60,6 @@ pub(crate) struct Ask {
     pub(crate) inputs: Vec<usize>,
     /// It counts only if it can be served.
     pub(crate) weak: bool,
-    /// It follows "use" or "run": the container of that name is meant, whatever else would fit.
-    pub(crate) named: bool,
 }
 
 /// A request, read.
@@ -73,7 +71,7 @@ pub(crate) struct Reading {
     pub(crate) unwanted: BTreeSet<Target>,
     /// Everything that fits is asked for.
     pub(crate) all: bool,
-    /// Nothing in particular is asked for ("analyse this").
+    /// Nothing in particular is asked for ("analyse this"), or nothing is said at all.
     pub(crate) generic: bool,
     /// Each input is meant.
     pub(crate) each: bool,
@@ -153,6 +151,7 @@ impl Reader {
         let mut reading = Reading::default();
         let kept = wanted(&text, found, &mut reading);
         reading.asks = asks(&text, &kept);
+        reading.generic |= text.iter().all(|w| SILENT.split_whitespace().any(|s| s == w.plain));
         self.content(&text, &kept, &mut reading);
         reading.text = if parted.has_text { TextInPrompt::Certain } else { self.text_in_prompt(&text, &kept, &reading) };
         reading
@@ -173,13 +172,6 @@ impl Reader {
             let phrases = std::iter::once(capability.name().as_str()).chain(capability.manifest.keywords.iter().map(String::as_str));
             for phrase in phrases {
                 let own = words(phrase);
-                // A name that is the very word for what it does best means that; "summarize" is then "summarise" too.
-                let found = resolve(self.book.candidates(&own), own.len());
-                let concept = found.iter().find(|f| f.hits.len() == own.len()).and_then(|f| f.meaning.concept());
-                let leads = |c| capabilities.iter().filter_map(|o| o.serves(c)).max() == capability.serves(c);
-                if concept.is_some_and(leads) {
-                    continue;
-                }
                 if own.len() > 1 || own.first().is_some_and(|w| !self.is_empty(&w.plain)) {
                     let entry: Vec<&str> = own.iter().map(|w| w.plain.as_str()).collect();
                     book.add(&entry.join(" "), &meaning);
@@ -190,13 +182,22 @@ impl Reader {
     }
 
     fn find(&self, text: &[Word], own: &Book<Meaning>, inputs: &[RequestInput]) -> Vec<Found<Meaning>> {
-        let (referred, other): (Vec<_>, Vec<_>) =
+        let (mut found, other): (Vec<_>, Vec<_>) =
             mentions(text, inputs).into_iter().partition(|f| refers(text, f.first()) && f.hits.len() == 1);
-        let mut found = referred;
-        found.extend(own.candidates(text));
-        found.extend(self.book.candidates(text));
+        let (named, own): (Vec<_>, Vec<_>) = own.candidates(text).into_iter().partition(|f| is_named(text, f.first()));
+        let free = |f: &Found<Meaning>| !named.iter().any(|n| n.hits.iter().any(|h| f.hits.contains(h)));
+        // A name that is the very word for an ability means the ability: "keywords".
+        let whole =
+            |f: &Found<Meaning>, general: &[Found<Meaning>]| general.iter().any(|g| g.hits == f.hits && g.meaning.concept().is_some());
+        let general = self.book.candidates(text);
+        found.extend(own.into_iter().filter(|f| !whole(f, &general)));
+        found.extend(general);
         found.extend(other);
-        resolve(found, text.len())
+        found.retain(free);
+        found.extend(named);
+        let mut found = resolve(found, text.len());
+        drop_accidental(&mut found);
+        found
     }
 
     /// Notes the words no rule knows, and the names of languages.
@@ -245,6 +246,12 @@ impl Reader {
     }
 }
 
+/// Words that say nothing beyond handing something over.
+const SILENT: &str = "this that it here please pls the my a file letter text document attached hello hi bitte hier das dies voila ceci aqui esto ecco questo isto";
+
+/// Words between a question and what it is about: "which language is the summary in".
+const BEING: &str = "is are was ist sind est es is ha";
+
 /// Words that point at something outside the prompt.
 const POINTING: &str = "this these attached attachment my enclosed letter document file diese diesen dieser dieses dies anbei angehangte cette cet ces esta este esto estos adjunto questa questo queste allegato isto isso anexo \
     dit deze bijgevoegd bijlage ta ten tej tego этот это эту этого bu bunu sunu denna detta den bifogade spoken speak speaks official country countries";
@@ -266,6 +273,16 @@ fn mentions(text: &[Word], inputs: &[RequestInput]) -> Vec<Found<Meaning>> {
         }
     }
     book.candidates(text)
+}
+
+/// Drops a conversion or creation whose words merely stand around something else that is asked for: "read the number in
+/// the picture" asks for the number, "write a summary of this letter" for a summary.
+fn drop_accidental(found: &mut Vec<Found<Meaning>>) {
+    let asked: Vec<usize> = found.iter().filter(|f| f.meaning.asks()).map(Found::first).collect();
+    found.retain(|f| {
+        let loose = f.meaning.concept().is_some_and(|c| c.converts() || c == Concept::Creation);
+        !(loose && asked.iter().any(|&at| f.first() < at && at < f.last()))
+    });
 }
 
 /// Whether the word at `i` is what something is to be done with: "of the summary".
@@ -308,7 +325,6 @@ fn wanted(text: &[Word], found: Vec<Found<Meaning>>, reading: &mut Reading) -> V
 /// The asks in order, each target once, with what they work on.
 fn asks(text: &[Word], found: &[Found<Meaning>]) -> Vec<Ask> {
     let mut asks: Vec<(usize, Ask)> = Vec::new();
-    let mut pending: Option<Target> = None;
     let first_ask = found.iter().position(|f| f.meaning.asks()).unwrap_or(0);
     for (k, f) in found.iter().enumerate() {
         let target = match &f.meaning {
@@ -322,26 +338,37 @@ fn asks(text: &[Word], found: &[Found<Meaning>]) -> Vec<Ask> {
             }
             Meaning::Mark(_) | Meaning::Input(_) => continue,
         };
-        if refers(text, f.first()) && gives_text(&target) {
-            match asks.last_mut() {
-                None => pending = Some(target),
-                Some((_, last)) if last.target != target => last.of = last.of.take().or(Some(target)),
-                Some(_) => {}
+        if gives_text(&target) && reads_from(text, found, k) {
+            if let Some((_, last)) = asks.last_mut().filter(|(_, last)| last.target != target) {
+                last.of.get_or_insert(target);
             }
             continue;
         }
         if asks.iter().any(|(_, a)| a.target == target) {
             continue;
         }
-        let of = pending.take().filter(|p| *p != target);
-        asks.push((k, Ask { target, of, inputs: named_inputs(text, found, k, first_ask), weak: f.weak, named: is_named(text, f.first()) }));
-    }
-    if asks.is_empty()
-        && let Some(target) = pending
-    {
-        return vec![Ask { target, of: None, inputs: Vec::new(), weak: false, named: false }];
+        asks.push((k, Ask { target, of: None, inputs: named_inputs(text, found, k, first_ask), weak: f.weak }));
     }
     asks.into_iter().map(|(_, ask)| ask).collect()
+}
+
+/// Whether the phrase `k` names what the ask just before it is to work on: "mood of the summary".
+fn reads_from(text: &[Word], found: &[Found<Meaning>], k: usize) -> bool {
+    let first = found[k].first();
+    let Some(before) = found[..k].iter().rev().find(|f| f.meaning.asks()) else {
+        return false;
+    };
+    let between = before.last() + 1..first;
+    let small = |i: usize, lists: &[&str]| lists.iter().any(|l| l.split_whitespace().any(|w| w == text[i].plain));
+    let joined = between.clone().any(|i| {
+        let marks = found.iter().filter(|f| f.hits.contains(&i)).filter_map(|f| f.meaning.mark());
+        marks.into_iter().any(|m| m != Mark::Nothing) && !small(i, &[REFERRING, ARTICLES, BEING])
+    });
+    if between.len() > 3 || joined || between.clone().chain([first]).any(|i| text[i].gap > Gap::Space) {
+        return false;
+    }
+    let already = found[..k].iter().any(|f| f.meaning == found[k].meaning);
+    refers(text, first) || (already && !between.is_empty() && between.clone().all(|i| small(i, &[ARTICLES, BEING])))
 }
 
 /// Whether the word at `i` follows "use", "run" or the like.

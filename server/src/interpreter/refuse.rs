@@ -31,7 +31,13 @@ pub(crate) enum Obstacle {
 }
 
 /// Words the refusal.
-pub(crate) fn refusal(obstacle: &Obstacle, request: &InterpreterRequest, reading: &Reading, capabilities: &[Capability<'_>], near: &[usize]) -> Refusal {
+pub(crate) fn refusal(
+    obstacle: &Obstacle,
+    request: &InterpreterRequest,
+    reading: &Reading,
+    capabilities: &[Capability<'_>],
+    near: &[usize],
+) -> Refusal {
     let (reason, remedy) = wording(obstacle, request, reading, capabilities);
     let mut seen = BTreeSet::new();
     let first = match obstacle {
@@ -54,9 +60,10 @@ pub(crate) fn refusal(obstacle: &Obstacle, request: &InterpreterRequest, reading
 
 fn wording(obstacle: &Obstacle, request: &InterpreterRequest, reading: &Reading, capabilities: &[Capability<'_>]) -> (String, String) {
     match obstacle {
-        Obstacle::NoContainers => {
-            ("there is no container in the fleet that could do anything".into(), "plug in a module; `ouroctl modules` shows what there is".into())
-        }
+        Obstacle::NoContainers => (
+            "there is no container in the fleet that could do anything".into(),
+            "plug in a module; `ouroctl modules` shows what there is".into(),
+        ),
         Obstacle::NotUnderstood => (
             "no container in the fleet does what this asks for".into(),
             "ask for what a container does, or name one; `ouroctl modules` shows them all".into(),
@@ -76,22 +83,30 @@ fn wording(obstacle: &Obstacle, request: &InterpreterRequest, reading: &Reading,
         Obstacle::DoesNotFit(i) => {
             let (name, takes) = (capabilities[*i].name(), takes(&capabilities[*i]));
             let given = given(request);
-            (format!("{name} takes {takes}; what is attached is {given}, and no container turns that into it"), attach(&capabilities[*i]))
+            (
+                format!("{name} takes {takes}; what is attached is {given}, and no container turns that into it"),
+                attach(&capabilities[*i]),
+            )
         }
         Obstacle::NoComposer => (
             "this gives several results, and there is no container that composes one answer of them".into(),
             "ask for one thing at a time, or plug in a module with `compose`".into(),
         ),
-        Obstacle::TooLarge(steps) => {
-            (format!("this would take more than {steps} steps"), "attach fewer files, or ask for fewer things at a time".into())
-        }
+        Obstacle::TooLarge(steps) => (
+            format!("this would take more than {steps} steps"),
+            "attach fewer files, or ask for fewer things at a time".into(),
+        ),
     }
 }
 
 /// The media types that came with the request, in words.
 fn given(request: &InterpreterRequest) -> String {
     let media: BTreeSet<String> = request.inputs.iter().map(|i| i.media.to_string()).collect();
-    if media.is_empty() { "text/plain, the prompt".into() } else { media.into_iter().collect::<Vec<_>>().join(", ") }
+    if media.is_empty() {
+        "text/plain, the prompt".into()
+    } else {
+        media.into_iter().collect::<Vec<_>>().join(", ")
+    }
 }
 
 fn takes(capability: &Capability<'_>) -> String {

@@ -112,11 +112,17 @@ impl<'a> Planner<'a> {
         if asks.is_empty() && !self.reading.unwanted.is_empty() && !self.reading.generic {
             return Err(Obstacle::OnlyUnwanted);
         }
-        if asks.is_empty() && (self.reading.content.len() <= 2 || self.reading.text == TextInPrompt::Certain) {
+        let general = self.reading.generic && (self.reading.content.len() <= 2 || self.reading.text == TextInPrompt::Certain);
+        if asks.is_empty() && general {
             asks = self.defaults();
         }
         if asks.is_empty() {
             return Err(Obstacle::NotUnderstood);
+        }
+        let has = |c: Concept| asks.iter().any(|a| a.target == Target::Concept(c));
+        // Who asks to "OCR the digit" asks for the digit.
+        if has(Concept::Digit) && self.best(Concept::Ocr).is_empty() {
+            asks.retain(|a| a.target != Target::Concept(Concept::Ocr));
         }
         order_conversions(&mut asks);
         Ok(asks)
@@ -125,7 +131,9 @@ impl<'a> Planner<'a> {
     /// Every container that can work on what there is.
     fn everything(&self) -> Vec<Ask> {
         let targets = self.capabilities.iter().filter(|c| c.is_offered()).map(|c| match c.concept() {
-            Some(concept) if self.best(concept).first().is_some_and(|&i| self.capabilities[i].name() == c.name()) => Target::Concept(concept),
+            Some(concept) if self.best(concept).first().is_some_and(|&i| self.capabilities[i].name() == c.name()) => {
+                Target::Concept(concept)
+            }
             _ => Target::Container(c.name().clone()),
         });
         let order = |t: &Target| if let Target::Concept(c) = t { (*c as usize, String::new()) } else { (usize::MAX, format!("{t:?}")) };
@@ -142,9 +150,9 @@ impl<'a> Planner<'a> {
             .into_iter()
             .filter(|s| !is_table(&s.media) || concept == Some(Concept::Table) || concept.is_none() || self.best(Concept::Table).is_empty())
             .collect();
-        self.candidates(&ask.target)
-            .into_iter()
-            .any(|i| uses(self.capabilities, i, &subjects, self.reading.each, &self.preferred).is_some_and(|u| u.iter().any(|u| u.cost() == 0)))
+        self.candidates(&ask.target).into_iter().any(|i| {
+            uses(self.capabilities, i, &subjects, self.reading.each, &self.preferred).is_some_and(|u| u.iter().any(|u| u.cost() == 0))
+        })
     }
 
     /// What a general request gets, by what is attached; nothing if nothing is.
@@ -164,7 +172,9 @@ impl<'a> Planner<'a> {
         if attached(&|m| m.main() == "audio") {
             concepts.push(Concept::Transcript);
         }
-        let served = concepts.into_iter().filter(|c| !self.best(*c).is_empty() && !self.reading.unwanted.contains(&Target::Concept(*c)));
+        let served = concepts
+            .into_iter()
+            .filter(|c| !self.best(*c).is_empty() && !self.reading.unwanted.contains(&Target::Concept(*c)));
         served.map(|c| Ask { weak: true, ..ask(Target::Concept(c)) }).collect()
     }
 
@@ -174,22 +184,25 @@ impl<'a> Planner<'a> {
             return Ok(done.clone());
         }
         let concept = self.concept_of(&ask.target);
+        let mut extra = Vec::new();
         let mut given = subjects(ask, concept, self.reading, self.request);
         if let Some(of) = &ask.of
             && depth < asks.len()
         {
-            let source = asks.iter().find(|a| a.target == *of).cloned().unwrap_or_else(|| Ask { inputs: ask.inputs.clone(), ..self::ask(of.clone()) });
-            let before = draft.clone();
+            let source = asks
+                .iter()
+                .find(|a| a.target == *of)
+                .cloned()
+                .unwrap_or_else(|| Ask { inputs: ask.inputs.clone(), ..self::ask(of.clone()) });
             let read = self.serve(&source, asks, draft, results, depth + 1)?;
             if self.choose(&ask.target, &read).is_ok() {
                 given = read;
             } else if !asks.iter().any(|a| a.target == *of) {
-                // Its result cannot be read here, and nobody asked for it.
-                *draft = before;
-                results.remove(of);
+                // Its result cannot be read here: then both are asked for, side by side.
+                extra = read;
             }
         }
-        let mut written = Vec::new();
+        let mut written = extra;
         for one in self.choose_with_tables(ask, &given)? {
             written.extend(one.write(draft, self.capabilities).into_iter().take(1).map(|(_, tagged)| tagged));
         }
@@ -199,9 +212,10 @@ impl<'a> Planner<'a> {
 
     /// A "summary" of a table means its statistics, unless the container was named.
     fn choose_with_tables(&self, ask: &Ask, given: &[Tagged]) -> Result<Vec<Use<'a>>, Obstacle> {
-        let summary = matches!(ask.target, Target::Concept(Concept::Summary | Concept::Caption)) && !ask.named;
+        let summary = matches!(ask.target, Target::Concept(Concept::Summary | Concept::Caption));
         let (tables, others): (Vec<Tagged>, Vec<Tagged>) = given.iter().cloned().partition(|t| summary && is_table(&t.media));
-        if tables.is_empty() || self.best(Concept::Table).is_empty() || (!others.is_empty() && ask.inputs.is_empty() && !self.reading.each) {
+        if tables.is_empty() || self.best(Concept::Table).is_empty() || (!others.is_empty() && ask.inputs.is_empty() && !self.reading.each)
+        {
             return self.choose(&ask.target, given);
         }
         let mut chosen = if others.is_empty() { Vec::new() } else { self.choose(&ask.target, &others)? };
@@ -215,7 +229,9 @@ impl<'a> Planner<'a> {
         let Some(&first) = candidates.first() else {
             return match target {
                 // An image classifier is what comes nearest to "what is in this picture".
-                Target::Concept(Concept::Caption) if !self.best(Concept::Digit).is_empty() => self.choose(&Target::Concept(Concept::Digit), given),
+                Target::Concept(Concept::Caption) if !self.best(Concept::Digit).is_empty() => {
+                    self.choose(&Target::Concept(Concept::Digit), given)
+                }
                 Target::Concept(concept) => Err(Obstacle::NoAbility(*concept)),
                 Target::Container(_) => Err(Obstacle::NotUnderstood),
             };
@@ -249,7 +265,11 @@ impl<'a> Planner<'a> {
         let codes = |text: &str| -> Vec<&'static str> {
             let text: Vec<String> = words(text).into_iter().map(|w| w.plain).collect();
             let named = |names: &str| names.split_whitespace().any(|n| text.iter().any(|w| w == n));
-            LANGUAGE_CODES.iter().filter(|(code, names)| named(names) || text.iter().any(|w| w == code)).map(|(code, _)| *code).collect()
+            LANGUAGE_CODES
+                .iter()
+                .filter(|(code, names)| named(names) || text.iter().any(|w| w == code))
+                .map(|(code, _)| *code)
+                .collect()
         };
         let wanted = codes(&self.reading.languages.join(" "));
         let speaks = |i: &usize| {
@@ -298,9 +318,15 @@ impl<'a> Planner<'a> {
             near.extend(self.best(*concept));
         }
         near.extend(self.by_overlap(false));
-        let media: Vec<MediaType> = if self.request.inputs.is_empty() { vec![prompt().media] } else { self.request.inputs.iter().map(|i| i.media.clone()).collect() };
+        let media: Vec<MediaType> = if self.request.inputs.is_empty() {
+            vec![prompt().media]
+        } else {
+            self.request.inputs.iter().map(|i| i.media.clone()).collect()
+        };
         let takes = |c: &Capability<'_>| c.manifest.inputs.iter().any(|p| media.iter().any(|m| p.media.accepts(m)));
-        let offered = |fits: bool| (0..self.capabilities.len()).filter(move |&i| self.capabilities[i].is_offered() && takes(&self.capabilities[i]) == fits);
+        let offered = |fits: bool| {
+            (0..self.capabilities.len()).filter(move |&i| self.capabilities[i].is_offered() && takes(&self.capabilities[i]) == fits)
+        };
         near.extend(offered(true));
         near.extend((0..self.capabilities.len()).filter(|&i| self.capabilities[i].is_offered()));
         near
@@ -326,7 +352,7 @@ impl<'a> Planner<'a> {
 }
 
 fn ask(target: Target) -> Ask {
-    Ask { target, of: None, inputs: Vec::new(), weak: false, named: false }
+    Ask { target, of: None, inputs: Vec::new(), weak: false }
 }
 
 fn is_table(media: &MediaType) -> bool {
@@ -338,8 +364,13 @@ fn order_conversions(asks: &mut [Ask]) {
     use Concept::{Correction, Keywords, Sentiment, Summary, Translation};
     for i in 1..asks.len() {
         let (before, rest) = asks.split_at_mut(i);
-        let (Target::Concept(earlier), Target::Concept(this)) = (&before[i - 1].target, &rest[0].target) else { continue };
-        let follows = matches!((earlier, this), (Summary, Translation) | (Translation | Correction, Summary | Keywords | Sentiment | Correction | Translation));
+        let (Target::Concept(earlier), Target::Concept(this)) = (&before[i - 1].target, &rest[0].target) else {
+            continue;
+        };
+        let follows = matches!(
+            (earlier, this),
+            (Summary, Translation) | (Translation | Correction, Summary | Keywords | Sentiment | Correction | Translation)
+        );
         if follows && rest[0].of.is_none() && before[i - 1].of.is_none() {
             rest[0].of = Some(before[i - 1].target.clone());
         }

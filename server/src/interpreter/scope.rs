@@ -101,7 +101,8 @@ impl<T: Scoped> Scope<'_, T> {
                 _ => false,
             };
             if reaches_back {
-                let before: Vec<usize> = self.clause_before(i).take_while(|&k| !self.closes_backward(k)).filter(|&k| self.asks(k)).collect();
+                let before: Vec<usize> =
+                    self.clause_before(i).take_while(|&k| !self.closes_backward(k)).filter(|&k| self.asks(k)).collect();
                 before.into_iter().for_each(|k| self.denied[k] = true);
             }
         }
@@ -118,8 +119,9 @@ impl<T: Scoped> Scope<'_, T> {
 
     fn clause_after(&self, i: usize) -> impl Iterator<Item = usize> {
         let from = self.found[i].last();
-        (i + 1..self.found.len())
-            .take_while(move |&k| self.gap(from, self.found[k].first()) < Gap::Comma && !matches!(self.mark(k), Some(Mark::But | Mark::Only)))
+        (i + 1..self.found.len()).take_while(move |&k| {
+            self.gap(from, self.found[k].first()) < Gap::Comma && !matches!(self.mark(k), Some(Mark::But | Mark::Only))
+        })
     }
 
     fn clause_before(&self, i: usize) -> impl Iterator<Item = usize> {

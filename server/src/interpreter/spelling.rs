@@ -20,8 +20,9 @@ pub(crate) fn correct(text: &mut [Word], vocabulary: &BTreeMap<String, bool>, kn
 }
 
 fn is_known(word: &str, vocabulary: &BTreeMap<String, bool>) -> bool {
-    vocabulary.contains_key(word)
-        || word.char_indices().any(|(i, c)| vocabulary.get(&word[..i + c.len_utf8()]).copied() == Some(true))
+    // A stem of a few letters begins too many words to vouch for one.
+    let mut stems = word.char_indices().skip(4).map(|(i, c)| &word[..i + c.len_utf8()]);
+    vocabulary.contains_key(word) || stems.any(|stem| vocabulary.get(stem) == Some(&true))
 }
 
 fn nearest(word: &str, vocabulary: &BTreeMap<String, bool>) -> Option<String> {
@@ -33,7 +34,9 @@ fn nearest(word: &str, vocabulary: &BTreeMap<String, bool>) -> Option<String> {
         if wanted.len() < 5 || !near_start {
             continue;
         }
-        let Some((slips, meant)) = match_with(&letters, &wanted, is_stem) else { continue };
+        let Some((slips, meant)) = match_with(&letters, &wanted, is_stem) else {
+            continue;
+        };
         if best.as_ref().is_none_or(|(least, _)| slips < *least) {
             best = Some((slips, meant));
         }
@@ -92,8 +95,9 @@ mod tests {
 
     #[test]
     fn slips_are_mended_and_right_words_left_alone() {
-        let vocabulary: BTreeMap<String, bool> =
-            [("summar", true), ("language", false), ("words", false), ("sentiment", true)].map(|(w, s)| (w.to_string(), s)).into();
+        let vocabulary: BTreeMap<String, bool> = [("summar", true), ("language", false), ("words", false), ("sentiment", true)]
+            .map(|(w, s)| (w.to_string(), s))
+            .into();
         let mended = |text: &str| {
             let mut text = words(text);
             correct(&mut text, &vocabulary, |w| w == "summer");

@@ -42,7 +42,11 @@ impl Use<'_> {
                 for link in &feed.links {
                     let takes = capabilities[link.capability].manifest.inputs[0].port.clone();
                     let written = draft.add(capabilities, link.capability, [(takes, Tags::One(tag))].into());
-                    tag = written.into_iter().find(|(p, _)| *p == link.output.port).map(|(_, t)| t.tag).unwrap_or_else(|| feed.from.clone());
+                    tag = written
+                        .into_iter()
+                        .find(|(p, _)| *p == link.output.port)
+                        .map(|(_, t)| t.tag)
+                        .unwrap_or_else(|| feed.from.clone());
                 }
                 tags.push(tag);
             }
@@ -62,7 +66,8 @@ pub(crate) fn prompt() -> Tagged {
 pub(crate) fn subjects(ask: &Ask, concept: Option<Concept>, reading: &Reading, request: &InterpreterRequest) -> Vec<Tagged> {
     let all = || request.inputs.iter().map(|i| Tagged { tag: i.tag.clone(), media: i.media.clone() });
     let short_will_do = !matches!(concept, Some(Concept::Summary | Concept::Keywords | Concept::Entities | Concept::Correction));
-    let text_in_prompt = reading.text == TextInPrompt::Certain || (reading.text == TextInPrompt::Words && short_will_do && request.inputs.is_empty());
+    let text_in_prompt =
+        reading.text == TextInPrompt::Certain || (reading.text == TextInPrompt::Words && short_will_do && request.inputs.is_empty());
     if !ask.inputs.is_empty() {
         return all().enumerate().filter(|(i, _)| ask.inputs.contains(i)).map(|(_, t)| t).collect();
     }
@@ -75,7 +80,13 @@ pub(crate) fn subjects(ask: &Ask, concept: Option<Concept>, reading: &Reading, r
 /// How `capabilities[index]` is used on `subjects`: once for each that fits, or once on all if it takes several.
 ///
 /// `None` if a port cannot be fed. Inputs that fit as they are go before those that need a chain, unless `each` is set.
-pub(crate) fn uses<'a>(capabilities: &[Capability<'a>], index: usize, subjects: &[Tagged], each: bool, preferred: &[usize]) -> Option<Vec<Use<'a>>> {
+pub(crate) fn uses<'a>(
+    capabilities: &[Capability<'a>],
+    index: usize,
+    subjects: &[Tagged],
+    each: bool,
+    preferred: &[usize],
+) -> Option<Vec<Use<'a>>> {
     let manifest = capabilities[index].manifest;
     let ports: Vec<&Port> = manifest.inputs.iter().filter(|p| !is_prompt_port(manifest, p)).collect();
     let prompts = manifest.inputs.iter().filter(|p| is_prompt_port(manifest, p));
@@ -123,7 +134,12 @@ fn prefer_fitting(feeds: &mut Vec<(&Tagged, Feed<'_>)>, each: bool) {
 }
 
 /// Feeds each of several ports: by the same name first, then in order with what is not used yet, then with anything.
-fn all_ports<'a>(capabilities: &[Capability<'a>], ports: &[&Port], subjects: &[Tagged], preferred: &[usize]) -> Option<Vec<(Name, bool, Vec<Feed<'a>>)>> {
+fn all_ports<'a>(
+    capabilities: &[Capability<'a>],
+    ports: &[&Port],
+    subjects: &[Tagged],
+    preferred: &[usize],
+) -> Option<Vec<(Name, bool, Vec<Feed<'a>>)>> {
     let mut used: Vec<&Name> = Vec::new();
     let mut bound = Vec::new();
     for port in ports {

@@ -36,8 +36,9 @@ impl Word {
 }
 
 /// What may stand before an apostrophe as a word of its own (l'humeur, dell'umore).
-const ELISIONS: &[&str] =
-    &["l", "d", "j", "n", "s", "m", "t", "c", "qu", "dell", "nell", "sull", "all", "un", "quest", "quell", "jusqu", "lorsqu", "puisqu"];
+const ELISIONS: &[&str] = &[
+    "l", "d", "j", "n", "s", "m", "t", "c", "qu", "dell", "nell", "sull", "all", "un", "quest", "quell", "jusqu", "lorsqu", "puisqu",
+];
 
 /// Splits `text` into words; byte offsets are relative to `text`.
 pub(crate) fn words(text: &str) -> Vec<Word> {
