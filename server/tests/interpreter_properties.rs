@@ -117,7 +117,7 @@ fn check(prompt: String, inputs: Vec<RequestInput>, containers: Vec<Container>) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_on_any_part_of_the_samples(prompt in "\\PC{0,120}", inputs in inputs(), chosen in prop::sample::subsequence(SAMPLES.to_vec(), 0..=8)) {

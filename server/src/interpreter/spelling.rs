@@ -6,15 +6,22 @@
 use super::words::Word;
 use std::collections::BTreeMap;
 
+/// How many unknown words are looked at from each end: a request is at one of them, what is between is its matter.
+const LOOKED_AT: usize = 16;
+
 /// Replaces the plain form of unknown words by what they most likely meant.
 pub(crate) fn correct(text: &mut [Word], vocabulary: &BTreeMap<String, bool>, known: impl Fn(&str) -> bool) {
-    for word in text.iter_mut() {
+    let unknown = |word: &Word| {
         let length = word.plain.chars().count();
-        if !(5..=24).contains(&length) || is_known(&word.plain, vocabulary) || known(&word.plain) {
-            continue;
-        }
-        if let Some(meant) = nearest(&word.plain, vocabulary) {
-            word.plain = meant;
+        (5..=24).contains(&length) && !is_known(&word.plain, vocabulary) && !known(&word.plain)
+    };
+    let mut at: Vec<usize> = (0..text.len()).filter(|&i| unknown(&text[i])).collect();
+    if at.len() > 2 * LOOKED_AT {
+        at.drain(LOOKED_AT..at.len() - LOOKED_AT);
+    }
+    for i in at {
+        if let Some(meant) = nearest(&text[i].plain, vocabulary) {
+            text[i].plain = meant;
         }
     }
 }
