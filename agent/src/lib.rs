@@ -1,1 +1,4 @@
-//! x
+//! The agent: what runs on every machine of the fleet.
+
+pub mod hwdetect;
+pub mod sensing;

@@ -1,1 +1,15 @@
-//! x
+//! Inference in a box of its own: candle and ONNX Runtime are seen nowhere else in the fleet.
+//!
+//! Everything here is synchronous and runs on the CPU. A language model is a GGUF file ([`language_model`]), any other model
+//! an ONNX file ([`onnx`]); whether the small local model's answer is good enough is a pure decision ([`deferral`]). Files
+//! come from strangers: each is checked as a whole before anything is computed with it, and a bad one is an error that names
+//! the path, the item and the remedy.
+
+pub mod decoder;
+pub mod deferral;
+pub mod gguf;
+pub mod language_model;
+pub mod onnx;
+pub mod sampling;
+pub mod threads;
+pub mod tokens;

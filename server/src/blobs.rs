@@ -101,7 +101,9 @@ impl BlobWriter {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.written += bytes.len() as u64;
         if self.written > self.size_bytes {
-            return Err(Fault::new(FaultCode::DigestMismatch, format!("more than the announced {} bytes came", self.size_bytes)).at(self.expected));
+            return Err(
+                Fault::new(FaultCode::DigestMismatch, format!("more than the announced {} bytes came", self.size_bytes)).at(self.expected)
+            );
         }
         self.hasher.update(bytes);
         self.file.write_all(bytes).map_err(|e| io_fault(&self.temporary, &e))

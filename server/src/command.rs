@@ -68,7 +68,9 @@ pub async fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
 }
 
 fn write(out: &mut dyn Write, text: &str) -> Result<(), Fault> {
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Fault::new(FaultCode::Internal, e.to_string()))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Fault::new(FaultCode::Internal, e.to_string()))
 }
 
 /// Turns true on SIGTERM or SIGINT.

@@ -20,7 +20,9 @@ pub async fn explain(world: &World, record: &mut RequestRecord) -> Result<(), St
     let now = world.store.now();
     let decision = decide(&snapshot(world, steps, now).await?, now, 0);
     for report in decision.report {
-        let Some(step) = record.trace.steps.iter_mut().find(|s| s.id == report.step) else { continue };
+        let Some(step) = record.trace.steps.iter_mut().find(|s| s.id == report.step) else {
+            continue;
+        };
         let waits = report.view.winner.is_none();
         if waits && record.trace.request.fault.is_none() {
             let why = report.view.refusals.first().map_or("no node has a free slot", |r| r.reason.as_str());
@@ -47,9 +49,12 @@ pub async fn planned(world: &World, envelope: &Envelope) -> Result<PlanDocument,
         Next::Plan(plan) | Next::RunStep(plan) => plan,
         Next::Refusal(refusal) => return Ok(PlanDocument { schema, plan: None, placement: vec![], refusal: Some(refusal) }),
     };
-    let steps = hypothetical_steps(world, envelope, &plan).await.map_err(store)?;
     let now = world.store.now();
-    let decision = decide(&snapshot(world, steps, now).await.map_err(store)?, now, 0);
-    let placement = decision.report.into_iter().map(|r| PlannedStep { step: r.step, decision: r.view }).collect();
+    let mut placement = Vec::new();
+    // Each step for itself: together they would queue behind each other, although they run one after the other.
+    for step in hypothetical_steps(world, envelope, &plan).await.map_err(store)? {
+        let state = snapshot(world, vec![step], now).await.map_err(store)?;
+        placement.extend(decide(&state, now, 0).report.into_iter().map(|r| PlannedStep { step: r.step, decision: r.view }));
+    }
     Ok(PlanDocument { schema, plan: Some(plan), placement, refusal: None })
 }

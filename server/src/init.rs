@@ -89,7 +89,13 @@ pub struct TokenSpec {
 
 impl TokenSpec {
     fn first() -> Self {
-        Self { role: EnrolledAs::Node, uses: TOKEN_USES, lifetime: TOKEN_LIFETIME, labels: BTreeMap::new(), require_approval: false }
+        Self {
+            role: EnrolledAs::Node,
+            uses: TOKEN_USES,
+            lifetime: TOKEN_LIFETIME,
+            labels: BTreeMap::new(),
+            require_approval: false,
+        }
     }
 }
 
@@ -154,7 +160,9 @@ fn internal(error: impl std::fmt::Display) -> Fault {
 pub(crate) fn io_fault(path: &Path, error: &std::io::Error) -> Fault {
     let full = error.kind() == std::io::ErrorKind::StorageFull || error.kind() == std::io::ErrorKind::QuotaExceeded;
     if full {
-        return Fault::new(FaultCode::DiskFull, "the disk is full").at(path.display()).remedy("free some space there; nothing was lost");
+        return Fault::new(FaultCode::DiskFull, "the disk is full")
+            .at(path.display())
+            .remedy("free some space there; nothing was lost");
     }
     Fault::new(FaultCode::Internal, error.to_string()).at(path.display())
 }

@@ -1,5 +1,4 @@
-//! The central server of an Ouroboros fleet: it accepts requests durably, plans them, places their steps and keeps
-//! the truth about all of it. It never runs a model.
+//! The server of Ouroboros: it takes offloaded requests, plans them, places their steps and keeps what is acknowledged.
 
 pub mod api;
 pub mod blobs;

@@ -10,6 +10,8 @@ pub use records::{
 
 pub use sqlite::SqliteStore;
 
+#[cfg(test)]
+mod conformance;
 mod records;
 mod sqlite;
 

@@ -8,12 +8,13 @@ use crate::relay::Relay;
 use crate::store::{NodeRecord, Store, StoreError, Ticker};
 use crate::watch::Watchers;
 
+use ouro_common::container::Manifest;
 use ouro_common::id::{Digest, InstanceId, NodeId};
 use ouro_common::mfpi::Residuals;
 
 use ouro_common::plan::Catalogue;
 use ouro_proto::identity::Authority;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
@@ -44,6 +45,14 @@ pub struct World {
     /// What real runs taught, by node and container.
     pub residuals: Mutex<BTreeMap<(NodeId, Digest), Residuals>>,
     nodes: Mutex<Option<Arc<Vec<NodeRecord>>>>,
+    known: Mutex<BTreeMap<Digest, Known>>,
+}
+
+/// A container that some module carries or has carried since this process started.
+#[derive(Clone)]
+struct Known {
+    manifest: Arc<Manifest>,
+    module_label: String,
 }
 
 /// The parts that a [`World`] is made of and that come from outside.
@@ -79,6 +88,7 @@ impl World {
             live: LiveAttempts::default(),
             residuals: Mutex::default(),
             nodes: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -89,8 +99,29 @@ impl World {
             return Ok(nodes);
         }
         let nodes = Arc::new(self.store.nodes().await?);
+        self.remember(&nodes);
         *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = Some(nodes.clone());
         Ok(nodes)
+    }
+
+    /// Containers are remembered after their module was pulled, so that a waiting step can say which one to plug in again.
+    fn remember(&self, nodes: &[NodeRecord]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for placement in nodes.iter().flat_map(|n| &n.announcement.placements) {
+            for container in &placement.containers {
+                known
+                    .entry(container.digest)
+                    .or_insert_with(|| Known { manifest: Arc::new(container.manifest.clone()), module_label: placement.label.clone() });
+            }
+        }
+    }
+
+    /// Manifests and module labels of containers, as far as they are or were in the fleet.
+    pub fn remembered(&self, wanted: &BTreeSet<Digest>) -> (BTreeMap<Digest, Arc<Manifest>>, BTreeMap<Digest, String>) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<_> = wanted.iter().filter_map(|d| known.get(d).map(|k| (*d, k.clone()))).collect();
+        let labels = found.iter().map(|(d, k)| (*d, k.module_label.clone())).collect();
+        (found.into_iter().map(|(d, k)| (d, k.manifest)).collect(), labels)
     }
 
     /// A node's row has changed.
@@ -105,4 +136,3 @@ impl World {
         Ok(Catalogue::new(chosen.flat_map(|n| n.announcement.ready_containers()).cloned()))
     }
 }
-

@@ -165,7 +165,10 @@ mod tests {
         let client = || peer(Role::Client("ada".into()));
         assert!(decide("/ouroboros.poison.v1.Fleet/Session", node(), 0).is_ok());
         assert_eq!(decide("/ouroboros.poison.v1.Fleet/Session", client(), 0).unwrap_err().code, FaultCode::PermissionDenied);
-        assert_eq!(decide("/ouroboros.poison.v1.Operator/CreateToken", client(), 0).unwrap_err().code, FaultCode::PermissionDenied);
+        assert_eq!(
+            decide("/ouroboros.poison.v1.Operator/CreateToken", client(), 0).unwrap_err().code,
+            FaultCode::PermissionDenied
+        );
         assert_eq!(decide("/ouroboros.poison.v1.Fleet/Session", node(), 2_000).unwrap_err().code, FaultCode::CertificateExpired);
         assert!(decide("/ouroboros.poison.v1.Enrollment/Renew", node(), 2_000).is_ok());
         assert_eq!(decide("/unknown/Method", node(), 0).unwrap_err().code, FaultCode::PermissionDenied);

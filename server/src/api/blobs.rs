@@ -78,7 +78,14 @@ impl Blobs for BlobService {
 
 impl BlobService {
     /// An answer goes to the disk, durable before the reply.
-    async fn keep_answer(&self, node: NodeId, digest: Digest, size: u64, first: Vec<u8>, mut parts: Streaming<BlobPart>) -> Result<(), Status> {
+    async fn keep_answer(
+        &self,
+        node: NodeId,
+        digest: Digest,
+        size: u64,
+        first: Vec<u8>,
+        mut parts: Streaming<BlobPart>,
+    ) -> Result<(), Status> {
         let live = self.0.store.live_attempts(Some(node)).await.map_err(store_status)?;
         if !live.iter().any(|a| a.answers) {
             let fault = Fault::new(FaultCode::PermissionDenied, "this node has no attempt whose result is an answer").at(digest);
@@ -110,7 +117,9 @@ impl BlobService {
             anybody = receivers.send(&Bytes::from(part.data)).await;
         }
         if anybody && passed != size {
-            receivers.fail(Fault::new(FaultCode::DigestMismatch, format!("{size} bytes were announced, {passed} came")).at(digest)).await;
+            receivers
+                .fail(Fault::new(FaultCode::DigestMismatch, format!("{size} bytes were announced, {passed} came")).at(digest))
+                .await;
         }
         Ok(())
     }

@@ -34,8 +34,13 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
 
 /// Whether a caller may see a request: operators see all, others their own.
 fn may_see(caller: &Caller, principal: &str) -> bool {
+    matches!(caller.0.role, Role::Operator(_)) || owns(caller, principal)
+}
+
+/// Whether a request is the caller's own, or went through its agent.
+fn owns(caller: &Caller, principal: &str) -> bool {
     match &caller.0.role {
-        Role::Operator(_) => true,
+        Role::Operator(name) => principal == format!("operator:{name}"),
         Role::Client(name) => principal == format!("client:{name}"),
         Role::Node(node) => principal.starts_with(&format!("node:{node}/")),
         Role::Server => false,
@@ -81,7 +86,10 @@ impl RequestsService {
         if explained || !record.waiting.is_empty() {
             explain::explain(&self.0, &mut record).await.map_err(store_status)?;
         }
-        let trace: TraceDocument = record.trace;
+        let mut trace: TraceDocument = record.trace;
+        if trace.request.prompt.is_none() && owns(&caller, &trace.request.principal) {
+            trace.request.prompt = Some(record.envelope.prompt);
+        }
         Ok(Response::new(document("ouroboros.trace/1", &trace)))
     }
 }

@@ -56,7 +56,9 @@ impl Fleet for FleetService {
 
 /// Opens the session in the store and in the fleet; answers with the welcome.
 async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands: mpsc::Sender<NodeCommand>) -> Result<u64, Status> {
-    let invalid = |field: &'static str| move |e: ouro_common::id::IdError| fault_status(Fault::new(FaultCode::InvalidArgument, e.to_string()).at(field));
+    let invalid = |field: &'static str| {
+        move |e: ouro_common::id::IdError| fault_status(Fault::new(FaultCode::InvalidArgument, e.to_string()).at(field))
+    };
     let version = ouro_proto::compat::agree(hello.version_min, hello.version_max).ok_or_else(|| {
         let problem = format!("the agent speaks protocol versions {} to {}, this server does not", hello.version_min, hello.version_max);
         fault_status(Fault::new(FaultCode::VersionMismatch, problem).remedy("update the older of the two"))
@@ -181,8 +183,7 @@ async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streami
         }
     };
     tracing::info!(%node, epoch, why, "a session ended");
-    world.fleet.tell(node, NodeCommand::Close(why.clone()));
-    world.fleet.close(node, epoch);
+    world.fleet.close(node, epoch, &why);
     if let Err(error) = world.store.close_session(node, epoch, &why).await {
         tracing::warn!(%node, %error, "the end of a session could not be recorded");
     }
@@ -206,7 +207,10 @@ fn event_from_wire(body: node_message::Body) -> Result<NodeEvent, Fault> {
             NodeEvent::Announced(announcement)
         }
         Up::StepFailed(failed) => {
-            let class = usize::try_from(failed.failure_class).ok().and_then(|n| n.checked_sub(1)).and_then(|i| FailureClass::ALL.get(i));
+            let class = usize::try_from(failed.failure_class)
+                .ok()
+                .and_then(|n| n.checked_sub(1))
+                .and_then(|i| FailureClass::ALL.get(i));
             let evidence = match &failed.evidence {
                 None => None,
                 some => Some(read_document(some.as_ref(), "ouroboros.evidence/1")?),

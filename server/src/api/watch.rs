@@ -76,7 +76,10 @@ impl Shown {
         let fresh = trace.events.get(self.events..).unwrap_or_default();
         self.events = trace.events.len();
         let state = trace.request.state.to_string();
-        fresh.iter().map(|e| Body::Progress(Progress { kind: e.kind.clone(), text: e.text.clone(), state: state.clone() })).collect()
+        fresh
+            .iter()
+            .map(|e| Body::Progress(Progress { kind: e.kind.clone(), text: e.text.clone(), state: state.clone() }))
+            .collect()
     }
 
     fn output(&mut self, live: &Live) -> Option<Body> {

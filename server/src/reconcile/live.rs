@@ -4,7 +4,7 @@ use crate::store::LiveAttempt;
 use ouro_common::clock::Instant;
 use ouro_common::id::{AttemptKey, Digest, NodeId, RequestId};
 use ouro_common::mfpi::Terms;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ struct Running {
     assigned: Instant,
     predicted_ms: f64,
     terms: Terms,
+    alone: bool,
 }
 
 /// All live attempts.
@@ -24,13 +25,14 @@ pub struct LiveAttempts(Mutex<BTreeMap<AttemptKey, Running>>);
 
 impl LiveAttempts {
     /// An attempt was assigned.
-    pub fn begin(&self, attempt: &LiveAttempt, terms: Terms) {
+    pub fn begin(&self, attempt: &LiveAttempt, terms: Terms, alone: bool) {
         let running = Running {
             node: attempt.node,
             container: attempt.step.digest,
             assigned: attempt.assigned,
             predicted_ms: attempt.predicted_ms,
             terms,
+            alone,
         };
         self.table().insert(attempt.key.clone(), running);
     }
@@ -38,6 +40,11 @@ impl LiveAttempts {
     /// An attempt has ended; its container and what was predicted for it.
     pub fn end(&self, key: &AttemptKey) -> Option<(Digest, Terms)> {
         self.table().remove(key).map(|r| (r.container, r.terms))
+    }
+
+    /// Nodes that run a step with evidence against it, which must be alone.
+    pub fn alone_on(&self) -> BTreeSet<NodeId> {
+        self.table().values().filter(|r| r.alone).map(|r| r.node).collect()
     }
 
     /// The node that has an attempt.
@@ -53,7 +60,7 @@ impl LiveAttempts {
     /// Takes over what the store says: unknown rows are entered, rows that are gone are dropped.
     pub fn correct(&self, rows: &[LiveAttempt]) {
         let mut table = self.table();
-        let keys: std::collections::BTreeSet<&AttemptKey> = rows.iter().map(|r| &r.key).collect();
+        let keys: BTreeSet<&AttemptKey> = rows.iter().map(|r| &r.key).collect();
         table.retain(|key, _| keys.contains(key));
         for row in rows {
             table.entry(row.key.clone()).or_insert_with(|| Running {
@@ -62,21 +69,57 @@ impl LiveAttempts {
                 assigned: row.assigned,
                 predicted_ms: row.predicted_ms,
                 terms: Terms::default(),
+                alone: false,
             });
         }
     }
 
-    /// Seconds until each attempt of each node is predicted to end; zero when it is overdue.
+    /// Seconds until each attempt of each node may end. An overdue one is taken to need as long again as it is late:
+    /// a node whose work hangs must not look like the one that is free soonest.
     pub fn remaining_s(&self, now: Instant) -> BTreeMap<NodeId, Vec<f64>> {
         let mut remaining: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
         for running in self.table().values() {
             let end = running.assigned.after(Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9)));
-            remaining.entry(running.node).or_default().push(end.since(now).as_secs_f64());
+            remaining.entry(running.node).or_default().push(end.since(now).max(now.since(end)).as_secs_f64());
         }
         remaining
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ouro_common::id::Epoch;
+
+    #[test]
+    fn what_is_overdue_does_not_look_free() {
+        let live = LiveAttempts::default();
+        let node = NodeId::from_parts(1, [1; 10]);
+        let step = serde_json::json!({"id": "s1", "container": "noop:1.0.0", "digest": Digest::blake3(b"c"), "in": {}, "out": {}});
+        let key = AttemptKey {
+            request: RequestId::from_parts(1, [2; 10]),
+            plan: 1,
+            step: "s1".parse().unwrap(),
+            epoch: Epoch { generation: 1, n: 1 },
+        };
+        let attempt = LiveAttempt {
+            key: key.clone(),
+            node,
+            step: serde_json::from_value(step).unwrap(),
+            inputs: vec![],
+            answers: true,
+            assigned: Instant(1_000),
+            predicted_ms: 500.0,
+            remaining_ms: 60_000,
+        };
+        live.begin(&attempt, Terms::default(), false);
+        assert_eq!(live.remaining_s(Instant(1_200))[&node], vec![0.3]);
+        assert_eq!(live.remaining_s(Instant(11_500))[&node], vec![10.0]);
+        live.correct(&[]);
+        assert!(live.remaining_s(Instant(1_200)).is_empty(), "the store's rows are the truth");
     }
 }

@@ -34,8 +34,10 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
     for action in decision.actions {
         match action {
             Action::Assign { request, plan, step, node, session_epoch, slots, predicted, total_s, view } => {
-                let Some(claimed) = by_key.get(&(request, plan, step.clone())) else { continue };
-                terms.push(predicted);
+                let Some(claimed) = by_key.get(&(request, plan, step.clone())) else {
+                    continue;
+                };
+                terms.push((predicted, claimed.alone));
                 items.push(Assignment {
                     request,
                     plan,
@@ -43,7 +45,8 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
                     expected_epoch: claimed.expected_epoch,
                     node,
                     session_epoch,
-                    slots,
+                    // The scheduler counts this attempt too; the store's rule is "one more than slots".
+                    slots: slots.saturating_sub(1),
                     decision: view,
                     predicted_ms: total_s * 1e3,
                 });
@@ -61,8 +64,8 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
     tell_nodes(world, &items, &terms, &outcomes).await
 }
 
-async fn tell_nodes(world: &World, items: &[Assignment], terms: &[Terms], outcomes: &[AssignOutcome]) -> Result<(), StoreError> {
-    let mut assigned: BTreeMap<AttemptKey, Terms> = BTreeMap::new();
+async fn tell_nodes(world: &World, items: &[Assignment], terms: &[(Terms, bool)], outcomes: &[AssignOutcome]) -> Result<(), StoreError> {
+    let mut assigned: BTreeMap<AttemptKey, (Terms, bool)> = BTreeMap::new();
     let mut nodes = std::collections::BTreeSet::new();
     for ((item, terms), outcome) in items.iter().zip(terms).zip(outcomes) {
         if let AssignOutcome::Assigned(epoch) = outcome {
@@ -73,8 +76,10 @@ async fn tell_nodes(world: &World, items: &[Assignment], terms: &[Terms], outcom
     }
     let lists = try_join_all(nodes.into_iter().map(|node| world.store.live_attempts(Some(node)))).await?;
     for attempt in lists.into_iter().flatten() {
-        let Some(terms) = assigned.remove(&attempt.key) else { continue };
-        world.live.begin(&attempt, terms);
+        let Some((terms, alone)) = assigned.remove(&attempt.key) else {
+            continue;
+        };
+        world.live.begin(&attempt, terms, alone);
         world.watchers.ring(attempt.key.request);
         // A node that cannot be told now is told by the sweep.
         world.fleet.tell(attempt.node, NodeCommand::Assign(Box::new(attempt)));

@@ -46,9 +46,11 @@ pub(crate) fn interpret(world: &World, envelope: &Envelope, connected: &Catalogu
     if let Some(plan) = &envelope.approved_plan {
         return match validate(plan, known, &request.given()) {
             Ok(()) => Ok(Next::Plan(plan.clone())),
-            Err(error) => Err(Fault::new(FaultCode::InvalidArgument, format!("the approved plan cannot be carried out: {}", error.problem))
-                .at(error.step)
-                .remedy("ask for a plan again: the fleet's containers may have changed since")),
+            Err(error) => {
+                Err(Fault::new(FaultCode::InvalidArgument, format!("the approved plan cannot be carried out: {}", error.problem))
+                    .at(error.step)
+                    .remedy("ask for a plan again: the fleet's containers may have changed since"))
+            }
         };
     }
     match world.interpreter.next(&request, connected, &Outputs::default()) {
@@ -59,6 +61,10 @@ pub(crate) fn interpret(world: &World, envelope: &Envelope, connected: &Catalogu
 
 fn request_of(envelope: &Envelope) -> InterpreterRequest {
     let media = |text: &str| text.parse().unwrap_or_else(|_| MediaType::from_file_name(""));
-    let inputs = envelope.inputs.iter().map(|i| RequestInput { tag: i.tag.clone(), media: media(&i.media), file_name: i.file_name.clone() });
+    let inputs =
+        envelope
+            .inputs
+            .iter()
+            .map(|i| RequestInput { tag: i.tag.clone(), media: media(&i.media), file_name: i.file_name.clone() });
     InterpreterRequest { prompt: envelope.prompt.clone(), inputs: inputs.collect() }
 }

@@ -5,7 +5,6 @@ use crate::scheduler::snapshot::{InputState, NodeState, SessionState, Snapshot, 
 use crate::store::{NodeRecord, ReadyStep, StoreError};
 use crate::world::World;
 use ouro_common::clock::Instant;
-use ouro_common::container::Manifest;
 use ouro_common::device::Readings;
 use ouro_common::envelope::{Envelope, Principal};
 use ouro_common::id::{Digest, NodeId, RequestId};
@@ -23,21 +22,16 @@ pub async fn snapshot(world: &World, steps: Vec<StepState>, now: Instant) -> Res
     let mut running = world.live.remaining_s(now);
     let residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let wanted: BTreeSet<Digest> = steps.iter().map(|s| s.container).collect();
-    let mut containers: BTreeMap<Digest, Arc<Manifest>> = BTreeMap::new();
-    let mut module_labels = BTreeMap::new();
+    let alone = world.live.alone_on();
     let mut nodes = Vec::with_capacity(rows.len());
     for row in rows.iter() {
-        for placement in &row.announcement.placements {
-            for container in placement.containers.iter().filter(|c| wanted.contains(&c.digest)) {
-                containers.entry(container.digest).or_insert_with(|| Arc::new(container.manifest.clone()));
-                module_labels.entry(container.digest).or_insert_with(|| placement.label.clone());
-            }
-        }
         let mut state = node_state(world, row, now);
         state.running_s = running.remove(&row.id).unwrap_or_default();
+        state.runs_alone = alone.contains(&row.id);
         state.residuals = residuals.iter().filter(|((node, _), _)| *node == row.id).map(|((_, c), r)| (*c, *r)).collect();
         nodes.push(state);
     }
+    let (containers, module_labels) = world.remembered(&wanted);
     Ok(Snapshot { nodes, steps, containers, module_labels })
 }
 
@@ -116,7 +110,12 @@ pub async fn hypothetical_steps(world: &World, envelope: &Envelope, plan: &Plan)
         plan: 1,
         step: s.id.clone(),
         container: s.digest,
-        inputs: s.inputs.values().flat_map(|t| t.iter()).map(|t| InputState { size_bytes: size_of(t), holders: vec![] }).collect(),
+        inputs: s
+            .inputs
+            .values()
+            .flat_map(|t| t.iter())
+            .map(|t| InputState { size_bytes: size_of(t), holders: vec![] })
+            .collect(),
         failed_on: vec![],
         alone: false,
         private_owner: owner.clone(),

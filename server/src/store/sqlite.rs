@@ -11,6 +11,8 @@ mod collect;
 mod columns;
 mod commit;
 mod db;
+#[cfg(test)]
+mod durability;
 mod ends;
 mod identity;
 mod nodes;
@@ -30,6 +32,7 @@ use columns::Count;
 use db::Db;
 use ouro_common::clock::Instant;
 use rusqlite::Connection;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -140,6 +143,18 @@ impl Drop for SqliteStore {
     }
 }
 
+/// Makes the file readable by its owner only, if there is none: prompts lie in it. Its log gets the same mode.
+fn create(path: &Path) -> Outcome<()> {
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(drop).map_err(|error| {
+        let path = path.display().to_string();
+        VerbError::Refused(match error.kind() {
+            std::io::ErrorKind::StorageFull => StoreError::DiskFull { path },
+            _ => StoreError::Database { path, problem: error.to_string() },
+        })
+    })
+}
+
 /// A connection that flushes at every commit and waits for others.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
@@ -151,6 +166,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// The writing connection to a database with this build's schema, the time it was last written at, and its generation.
 fn prepare(path: &Path, wall: ouro_common::clock::WallTime) -> Outcome<(Connection, Instant, u32)> {
+    create(path)?;
     let mut conn = connect(path)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {

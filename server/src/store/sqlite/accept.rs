@@ -6,8 +6,8 @@ use super::steps::moment;
 use super::tags::GIVEN;
 use super::verb_error::Outcome;
 use crate::store::AcceptOutcome;
-use ouro_common::envelope::{Envelope, INLINE_TAG_BYTES, PROMPT_TAG, Principal, Privacy};
-use ouro_common::id::{Digest, RequestId};
+use ouro_common::envelope::{Envelope, INLINE_TAG_BYTES, Input, PROMPT_TAG, Principal, Privacy};
+use ouro_common::id::{Digest, Name, RequestId};
 use rusqlite::params;
 use std::time::Duration;
 
@@ -34,17 +34,17 @@ pub(super) fn accept(db: &Db<'_>, envelope: &Envelope) -> Outcome<AcceptOutcome>
         None => {}
     }
     insert(db, envelope, &principal, content)?;
-    give(
-        db,
-        &request,
-        PROMPT_TAG,
-        "text/plain",
-        Digest::blake3(envelope.prompt.as_bytes()),
-        envelope.prompt.len() as u64,
-        Some(envelope),
-    )?;
+    let prompt = Input {
+        tag: Name::from_text(PROMPT_TAG, PROMPT_TAG),
+        media: "text/plain".into(),
+        digest: Digest::blake3(envelope.prompt.as_bytes()),
+        size_bytes: envelope.prompt.len() as u64,
+        file_name: None,
+    };
+    let short = Some(envelope.prompt.as_bytes()).filter(|prompt| prompt.len() <= INLINE_TAG_BYTES);
+    give(db, &request, &prompt, short)?;
     for input in &envelope.inputs {
-        give(db, &request, input.tag.as_str(), &input.media, input.digest, input.size_bytes, None)?;
+        give(db, &request, input, None)?;
     }
     let words = format!("from {principal}, {} inputs, {} s to go", envelope.inputs.len(), envelope.budget_ms.div_ceil(1000));
     db.event(envelope.id, "accepted", None, &words)?;
@@ -76,12 +76,12 @@ fn insert(db: &Db<'_>, envelope: &Envelope, principal: &str, content: Digest) ->
     Ok(())
 }
 
-/// Records a tag that comes with the request. The bytes are on the server's disk, but for a short prompt.
-fn give(db: &Db<'_>, request: &str, tag: &str, media: &str, digest: Digest, bytes: u64, prompt: Option<&Envelope>) -> Outcome<()> {
-    let inline = prompt.map(|envelope| envelope.prompt.as_bytes()).filter(|prompt| prompt.len() <= INLINE_TAG_BYTES);
+/// Records a tag that comes with the request. What is not inline is on the server's disk already.
+fn give(db: &Db<'_>, request: &str, input: &Input, inline: Option<&[u8]>) -> Outcome<()> {
+    let digest = text(&input.digest);
     db.run(
         "INSERT INTO tags (request, plan, tag, media, digest, size_bytes, inline, on_server) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![request, GIVEN, tag, media, text(&digest), count(bytes), inline, inline.is_none()],
+        params![request, GIVEN, text(&input.tag), input.media, digest, count(input.size_bytes), inline, inline.is_none()],
     )?;
     Ok(())
 }

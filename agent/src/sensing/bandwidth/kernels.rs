@@ -1,0 +1,144 @@
+//! The inner loops, compiled for what the processor can do: the crate itself is built for its oldest.
+
+/// Rows, columns and depth of the product: its operands stay in the second-level cache.
+const SIZE: usize = 192;
+/// Rows and columns of the register tile.
+const TILE: (usize, usize) = (4, 16);
+/// Operations of one product.
+pub(super) const GEMM_FLOPS: f64 = 2.0 * (SIZE * SIZE * SIZE) as f64;
+
+/// Makes a loop's twin for AVX2 with FMA, taken where the processor has them.
+macro_rules! dispatch {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),*) $(-> $out:ty)?, $generic:ident, $avx2:ident) => {
+        $(#[$doc])*
+        pub(super) fn $name($($arg: $kind),*) $(-> $out)? {
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                // SAFETY: the two features that the function is compiled for were found on this processor just now.
+                return unsafe { $avx2($($arg),*) };
+            }
+            $generic($($arg),*)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn $avx2($($arg: $kind),*) $(-> $out)? {
+            $generic($($arg),*)
+        }
+    };
+}
+
+dispatch!(
+    /// Reads everything once.
+    fn sum(values: &[f64]) -> f64, sum_generic, sum_avx2
+);
+dispatch!(
+    /// `a = b + s·c`.
+    fn triad(a: &mut [f64], b: &[f64], c: &[f64], s: f64), triad_generic, triad_avx2
+);
+/// `c = a·b`, with `a` in columns of the tile's height and `b` in rows of its width.
+pub(super) fn multiply(a: &[f32], b: &[f32], c: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature that the function is compiled for was found on this processor just now.
+        return unsafe { multiply_avx512(a, b, c) };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        // SAFETY: the two features that the function is compiled for were found on this processor just now.
+        return unsafe { multiply_avx2(a, b, c) };
+    }
+    // Every 64-bit Arm multiplies and adds in one step; old x86 would call a library for it.
+    if cfg!(target_arch = "aarch64") {
+        multiply_generic(a, b, c, f32::mul_add);
+    } else {
+        multiply_generic(a, b, c, |x, y, sum| x * y + sum);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn multiply_avx512(a: &[f32], b: &[f32], c: &mut [f32]) {
+    multiply_generic(a, b, c, f32::mul_add);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_avx2(a: &[f32], b: &[f32], c: &mut [f32]) {
+    multiply_generic(a, b, c, f32::mul_add);
+}
+
+/// Thirty-two sums side by side: one alone would wait for its own additions, not for memory.
+#[inline(always)]
+fn sum_generic(values: &[f64]) -> f64 {
+    let mut sums = [0.0f64; 32];
+    for chunk in values.chunks_exact(32) {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value;
+        }
+    }
+    sums.iter().sum()
+}
+
+#[inline(always)]
+fn triad_generic(a: &mut [f64], b: &[f64], c: &[f64], s: f64) {
+    for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+        *a = b + s * c;
+    }
+}
+
+#[inline(always)]
+fn multiply_generic(a: &[f32], b: &[f32], c: &mut [f32], fused: impl Fn(f32, f32, f32) -> f32 + Copy) {
+    let (rows, columns) = TILE;
+    for (a_panel, c_rows) in a.chunks_exact(rows * SIZE).zip(c.chunks_exact_mut(rows * SIZE)) {
+        for (b_panel, column) in b.chunks_exact(columns * SIZE).zip((0..SIZE).step_by(columns)) {
+            let mut tile = [[0.0f32; TILE.1]; TILE.0];
+            for (a_step, b_step) in a_panel.chunks_exact(rows).zip(b_panel.chunks_exact(columns)) {
+                for (sums, a) in tile.iter_mut().zip(a_step) {
+                    for (sum, b) in sums.iter_mut().zip(b_step) {
+                        *sum = fused(*a, *b, *sum);
+                    }
+                }
+            }
+            for (row, sums) in tile.iter().enumerate() {
+                c_rows[row * SIZE + column..row * SIZE + column + columns].copy_from_slice(sums);
+            }
+        }
+    }
+}
+
+/// A small matrix product with its operands.
+pub(super) struct Gemm {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    c: Vec<f32>,
+}
+
+impl Gemm {
+    /// Operands of ones and twos.
+    pub(super) fn new() -> Self {
+        Self { a: vec![1.0; SIZE * SIZE], b: vec![2.0; SIZE * SIZE], c: vec![0.0; SIZE * SIZE] }
+    }
+
+    /// One product.
+    pub(super) fn run(&mut self) {
+        multiply(std::hint::black_box(&self.a), std::hint::black_box(&self.b), &mut self.c);
+        std::hint::black_box(&mut self.c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loops_compute_what_they_say() {
+        assert_eq!(sum(&vec![0.5; 64 * 10]), 320.0);
+        let mut a = vec![0.0; 4];
+        triad(&mut a, &[1.0; 4], &[2.0; 4], 3.0);
+        assert_eq!(a, [7.0; 4]);
+        let mut gemm = Gemm::new();
+        gemm.run();
+        assert!(gemm.c.iter().all(|value| *value == 2.0 * SIZE as f32));
+    }
+}

@@ -1,0 +1,103 @@
+//! Collects log-probabilities until there are enough, judges once, and fills the report of the first pass.
+
+use super::{Features, Rule};
+use ouro_common::envelope::{FirstPassReport, OffloadFlag};
+
+/// What became of a judged answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// `true`: the answer is good enough and may be shown; `false`: the request is offloaded.
+    pub answer: bool,
+    /// What was judged; `None` if the model said nothing.
+    pub features: Option<Features>,
+    /// The reason in one sentence, with its numbers.
+    pub why: String,
+}
+
+/// Watches an answer being made.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    rule: Rule,
+    logprobs: Vec<f64>,
+    verdict: Option<Verdict>,
+}
+
+impl Judge {
+    /// A judge that has seen nothing.
+    pub fn new(rule: Rule) -> Self {
+        Self { rule, logprobs: Vec::new(), verdict: None }
+    }
+
+    /// Notes a token's log-probability; gives the verdict at the token that makes it, and never again.
+    pub fn observe(&mut self, logprob: f64) -> Option<&Verdict> {
+        if self.verdict.is_some() {
+            return None;
+        }
+        self.logprobs.push(logprob);
+        if self.logprobs.len() < self.rule.tokens.max(1) { None } else { Some(self.finish()) }
+    }
+
+    /// The verdict at the end of the answer: the one that was made, or one over what there is.
+    pub fn finish(&mut self) -> &Verdict {
+        let (rule, logprobs) = (self.rule, &self.logprobs);
+        self.verdict.get_or_insert_with(|| match Features::of(logprobs) {
+            Some(features) => {
+                let (answer, why) = rule.judge(&features);
+                Verdict { answer, features: Some(features), why }
+            }
+            None => Verdict { answer: false, features: None, why: "the model gave no answer".into() },
+        })
+    }
+
+    /// The verdict, if it was made.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
+    }
+}
+
+impl Verdict {
+    /// Writes what was judged, and how, into the report that travels with the request.
+    pub fn fill(&self, rule: &Rule, report: &mut FirstPassReport) {
+        report.feature = Some(rule.feature.name().into());
+        report.threshold = Some(rule.threshold);
+        report.mean_logprob = self.features.map(|features| features.mean);
+        report.min_logprob = self.features.map(|features| features.min);
+        report.p10_logprob = self.features.map(|features| features.p10);
+        report.tokens = self.features.map_or(0, |features| u32::try_from(features.tokens).unwrap_or(u32::MAX));
+        report.answered = self.answer;
+        report.flags = if self.answer { vec![] } else { vec![OffloadFlag::LowConfidence] };
+        report.why.clone_from(&self.why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_decision_falls_at_the_counted_token_and_stands() {
+        let mut judge = Judge::new(Rule { tokens: 3, ..Rule::default() });
+        assert!(judge.observe(-0.1).is_none() && judge.observe(-0.2).is_none());
+        assert!(judge.observe(-0.3).unwrap().answer);
+        let before = judge.verdict().cloned();
+        assert!(judge.observe(-100.0).is_none());
+        assert_eq!(Some(judge.finish().clone()), before, "nothing is offloaded after it was shown");
+    }
+
+    #[test]
+    fn a_short_answer_is_judged_at_its_end_and_reported_with_its_numbers() {
+        let rule = Rule::default();
+        let mut judge = Judge::new(rule);
+        assert!(judge.observe(-2.0).is_none());
+        let verdict = judge.finish().clone();
+        assert_eq!(verdict.why, "the mean log-probability of the first 1 token, -2.000, is below the threshold -0.500");
+        let mut report = FirstPassReport::default();
+        verdict.fill(&rule, &mut report);
+        assert_eq!((report.answered, report.tokens, report.mean_logprob), (false, 1, Some(-2.0)));
+        assert_eq!(report.flags, [OffloadFlag::LowConfidence]);
+        assert_eq!((report.feature.as_deref(), report.threshold), (Some("mean_logprob"), Some(-0.5)));
+
+        let silent = Judge::new(rule).finish().clone();
+        assert!(!silent.answer && silent.features.is_none());
+    }
+}

@@ -1,0 +1,213 @@
+//! Answering a prompt, token by token.
+
+use super::{LanguageModel, ModelError};
+use crate::sampling::{Sampler, Sampling};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// What an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GenerateOptions {
+    /// The most tokens of answer; the model's context may allow fewer.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { max_tokens: 512, sampling: Sampling::Greedy }
+    }
+}
+
+/// What comes from outside while an answer is made.
+#[derive(Clone, Copy)]
+pub struct Hooks<'a> {
+    /// Asked between tokens and between parts of the prompt; `true` ends the answer.
+    pub cancel: &'a dyn Fn() -> bool,
+    /// A monotonic clock; its zero has no meaning.
+    pub now: &'a dyn Fn() -> Duration,
+}
+
+/// A token that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenEvent {
+    /// The token; the last one may be the model's end token.
+    pub id: u32,
+    /// The text it completes; whole characters, often none.
+    pub text: String,
+    /// Its exact natural-log probability.
+    pub logprob: f64,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The model ended it.
+    Stop,
+    /// There were as many tokens as allowed.
+    Length,
+    /// The caller ended it, by [`Hooks::cancel`] or by its sink.
+    Cancelled,
+}
+
+/// Where the time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// The prompt, up to the first logits.
+    pub prompt: Duration,
+    /// Everything after.
+    pub decode: Duration,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// Tokens of the templated prompt.
+    pub prompt_tokens: usize,
+    /// The tokens of the answer, the end token included.
+    pub tokens: Vec<u32>,
+    /// The natural-log probability of each.
+    pub logprobs: Vec<f64>,
+    /// The answer.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+impl LanguageModel {
+    /// Answers a prompt in the model's chat template; `sink` gets each token as it is made and may end the answer.
+    pub fn generate(
+        &self,
+        prompt: &str,
+        options: &GenerateOptions,
+        hooks: &Hooks<'_>,
+        sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let ids = self.tokenizer.encode_chat(prompt)?;
+        let context = self.config().context;
+        if ids.is_empty() {
+            return Err(ModelError::PromptEmpty);
+        }
+        if ids.len() >= context {
+            return Err(ModelError::PromptTooLong { tokens: ids.len(), context });
+        }
+        let room = options.max_tokens.min(context - ids.len());
+        let mut answer = Generation {
+            prompt_tokens: ids.len(),
+            tokens: vec![],
+            logprobs: vec![],
+            text: String::new(),
+            finish: Finish::Length,
+            timing: Timing::default(),
+        };
+        let started = (hooks.now)();
+        let mut session = self.decoder.session(ids.len() + room)?;
+        let mut logits = session.extend(&ids, hooks.cancel)?;
+        let prompt_done = (hooks.now)();
+        answer.timing.prompt = prompt_done.saturating_sub(started);
+        let mut sampler = Sampler::new(options.sampling);
+        let mut stream = self.tokenizer.text_stream();
+        answer.finish = loop {
+            let Some(current) = logits else { break Finish::Cancelled };
+            if answer.tokens.len() == room {
+                break Finish::Length;
+            }
+            let Some(choice) = sampler.choose(&current) else {
+                break Finish::Length;
+            };
+            let stop = self.tokenizer.is_stop(choice.id);
+            let last = stop || answer.tokens.len() + 1 == room;
+            let mut text = stream.push(choice.id);
+            if last {
+                text.push_str(&stream.finish());
+            }
+            answer.tokens.push(choice.id);
+            answer.logprobs.push(choice.logprob);
+            answer.text.push_str(&text);
+            let flow = sink(&TokenEvent { id: choice.id, text, logprob: choice.logprob });
+            if stop {
+                break Finish::Stop;
+            }
+            if flow.is_break() {
+                break Finish::Cancelled;
+            }
+            if last {
+                break Finish::Length;
+            }
+            logits = session.extend(&[choice.id], hooks.cancel)?;
+        };
+        answer.timing.decode = (hooks.now)().saturating_sub(prompt_done);
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::decoder::random_model::RandomModel;
+    use crate::gguf::writer::GgufWriter;
+    use crate::tokens::tests::write_byte_level;
+
+    pub(crate) const CALM: Hooks<'static> = Hooks { cancel: &|| false, now: &|| Duration::ZERO };
+
+    /// A random model with a tokenizer; `change` may alter its file.
+    pub(crate) fn model(seed: u64, change: impl FnOnce(&mut GgufWriter)) -> LanguageModel {
+        let vocabulary = write_byte_level(&mut GgufWriter::new(), "qwen2");
+        let mut made = RandomModel { vocabulary, seed, context: 96, ..RandomModel::default() }.make();
+        write_byte_level(&mut made.writer, "qwen2");
+        change(&mut made.writer);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.gguf");
+        std::fs::write(&path, made.writer.finish()).unwrap();
+        LanguageModel::open(&path).unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_streamed_as_it_is_returned_and_is_the_same_each_time() {
+        let model = model(3, |_| {});
+        for sampling in [Sampling::Greedy, Sampling::Drawn { temperature: 1.0, top_p: 0.9, seed: 5 }] {
+            let options = GenerateOptions { max_tokens: 20, sampling };
+            let run = || {
+                let mut events = vec![];
+                let sink = &mut |event: &TokenEvent| {
+                    events.push(event.clone());
+                    ControlFlow::Continue(())
+                };
+                let answer = model.generate("hello", &options, &CALM, sink).unwrap();
+                (answer, events)
+            };
+            let (answer, events) = run();
+            assert_eq!(events.iter().map(|e| e.text.as_str()).collect::<String>(), answer.text);
+            assert_eq!(events.iter().map(|e| e.id).collect::<Vec<_>>(), answer.tokens);
+            assert_eq!(answer.tokens.len(), answer.logprobs.len());
+            assert!(answer.tokens.len() == 20 || answer.finish == Finish::Stop);
+            assert_eq!(run().0, answer);
+        }
+    }
+
+    #[test]
+    fn an_answer_ends_when_the_caller_says_so_or_the_context_is_full() {
+        let model = model(4, |writer| writer.u32("tokenizer.ggml.eos_token_id", 0));
+        let options = GenerateOptions { max_tokens: 500, ..GenerateOptions::default() };
+        let mut count = 0;
+        let stop_at_two = &mut |_: &TokenEvent| {
+            count += 1;
+            if count == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let answer = model.generate("x", &options, &CALM, stop_at_two).unwrap();
+        assert!(answer.finish == Finish::Cancelled && answer.tokens.len() == 2 || answer.finish == Finish::Stop);
+
+        let on = &mut |_: &TokenEvent| ControlFlow::Continue(());
+        let cancelled = model.generate("x", &options, &Hooks { cancel: &|| true, ..CALM }, on).unwrap();
+        assert_eq!((cancelled.finish, cancelled.tokens.len()), (Finish::Cancelled, 0));
+        let full = model.generate("x", &options, &CALM, on).unwrap();
+        assert!(full.finish == Finish::Stop || full.prompt_tokens + full.tokens.len() == 96);
+        let none = model.generate("x", &GenerateOptions { max_tokens: 0, ..options }, &CALM, on).unwrap();
+        assert_eq!((none.finish, none.text.as_str()), (Finish::Length, ""));
+        let long = model.generate(&"word ".repeat(50), &options, &CALM, on).unwrap_err();
+        assert!(matches!(long, ModelError::PromptTooLong { context: 96, .. }), "{long}");
+    }
+}

@@ -1,0 +1,59 @@
+//! Survival: what was acknowledged is there when another process opens the same storage.
+
+use super::Make;
+use super::ground::{Ground, Node, chain, single};
+use crate::store::{AcceptOutcome, CommitOutcome};
+use ouro_common::step::{RequestState, StepState};
+use std::time::Duration;
+
+pub(crate) async fn what_was_acknowledged_is_there_after_a_restart(make: Make) {
+    let ground = Ground::new(&make);
+    let node = ground.node("host").await;
+    let request = ground.request(&chain()).await;
+    ground.run(request, "s1", &node, false).await;
+    let running = ground.place(request, "s2", &node).await;
+    let unplanned = ground.envelope("later");
+    ground.store.accept_request(&unplanned).await.unwrap();
+    let generation = ground.store.generation();
+
+    let ground = ground.restart(&make);
+    assert_eq!(ground.store.generation(), generation);
+    assert_eq!(ground.store.unplanned(10).await.unwrap(), std::slice::from_ref(&unplanned));
+    assert_eq!(ground.store.accept_request(&unplanned).await.unwrap(), AcceptOutcome::Same(unplanned.id));
+    assert_eq!(ground.steps(request).await, [StepState::Done, StepState::Assigned, StepState::Blocked]);
+    let live = ground.store.live_attempts(Some(node.id)).await.unwrap();
+    assert_eq!(live[0].key, running, "the same epoch");
+    let outcome = ground.commit(&running, &node, false).await;
+    assert_eq!(outcome, CommitOutcome::Committed { now_ready: 1, request_done: false }, "results are not fenced by sessions");
+    let back = Node { session_epoch: ground.online(node.id).await, ..node.clone() };
+    assert!(back.session_epoch > node.session_epoch);
+    ground.run(request, "s3", &back, false).await;
+    assert_eq!(ground.state(request).await, RequestState::Done);
+}
+
+pub(crate) async fn the_clock_goes_on_after_a_restart(make: Make) {
+    let ground = Ground::new(&make);
+    ground.ticker.pass(Duration::from_secs(1000));
+    let request = ground.request(&single()).await;
+    ground.ticker.pass(Duration::from_secs(300));
+    ground.store.create_token(token()).await.unwrap();
+    let before = ground.store.now();
+    let ground = ground.restart(&make);
+    assert_eq!(ground.store.now(), before, "it stood still while nobody ran it");
+    ground.ticker.pass(Duration::from_secs(299));
+    assert!(ground.store.expire(10).await.unwrap().is_empty());
+    ground.ticker.pass(Duration::from_secs(1));
+    assert_eq!(ground.store.expire(10).await.unwrap()[0].request, request);
+}
+
+fn token() -> crate::store::NewToken {
+    crate::store::NewToken {
+        id: "t".into(),
+        secret_hash: ouro_common::id::Digest::blake3(b"t"),
+        role: crate::store::EnrolledAs::Client,
+        labels: Default::default(),
+        uses: 1,
+        lifetime: Duration::from_secs(1),
+        require_approval: false,
+    }
+}

@@ -1,0 +1,170 @@
+//! What only this backend can show: the conformance suite on its files, a process killed at any moment, a full disk.
+
+use super::SqliteStore;
+use crate::store::conformance::{HandTicker, Make, conformance_suite};
+use crate::store::{AcceptOutcome, Store, StoreError, Ticker};
+use ouro_common::envelope::{Envelope, Mode, PROTOCOL_VERSION, Principal, Privacy};
+use ouro_common::id::RequestId;
+use rusqlite::Connection;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A storage in a folder of its own, which goes with the function.
+fn fresh() -> Make {
+    let home = TempDir::new().unwrap();
+    Box::new(move |ticker: Arc<dyn Ticker>| Arc::new(SqliteStore::open(&home.path().join("fleet.db"), ticker).unwrap()))
+}
+
+conformance_suite!(fresh);
+
+fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(path, Arc::new(HandTicker::default()))
+}
+
+fn envelope(n: u8, prompt: &str) -> Envelope {
+    Envelope {
+        version: PROTOCOL_VERSION,
+        id: RequestId::from_parts(9, [n; 10]),
+        idempotency_key: n.to_string(),
+        principal: Principal::Operator("ada".into()),
+        privacy: Privacy::Public,
+        mode: Mode::Realtime,
+        priority: 5,
+        budget_ms: 600_000,
+        offload: vec![],
+        first_pass: None,
+        traceparent: None,
+        prompt: prompt.into(),
+        inputs: vec![],
+        approved_plan: None,
+    }
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_moment_loses_nothing_acknowledged() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("fleet.db");
+    let store = open(&path).unwrap();
+    for n in 1..=5_u8 {
+        let outcomes = futures::future::join_all((0..8).map(|i| {
+            let envelope = envelope(n * 10 + i, "hello");
+            let store = &store;
+            async move { store.accept_request(&envelope).await.unwrap() }
+        }));
+        assert!(outcomes.await.iter().all(|o| *o == AcceptOutcome::Accepted));
+        // What a dead process leaves: the files as they are now.
+        let left = home.path().join(format!("left-{n}.db"));
+        std::fs::copy(&path, &left).unwrap();
+        std::fs::copy(home.path().join("fleet.db-wal"), home.path().join(format!("left-{n}.db-wal"))).unwrap();
+        let check: String = Connection::open(&left).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+        assert_eq!(open(&left).unwrap().requests(1000).await.unwrap().len(), usize::from(n) * 8);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_loses_nothing_and_ends_when_there_is_room() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("fleet.db");
+    let store = open(&path).unwrap();
+    assert_eq!(store.accept_request(&envelope(1, "hello")).await.unwrap(), AcceptOutcome::Accepted);
+    let limit = async |pages: i64| {
+        store
+            .write(move |db| Ok(db.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?))
+            .await
+            .unwrap();
+    };
+    // The limit becomes the number of pages there are, if that is more.
+    limit(1).await;
+    let long = "x".repeat(500_000);
+    let outcomes = futures::future::join_all((2..10).map(|n| {
+        let (envelope, store) = (envelope(n, &long), &store);
+        async move { store.accept_request(&envelope).await }
+    }));
+    for outcome in outcomes.await {
+        let error = outcome.unwrap_err();
+        assert!(matches!(&error, StoreError::DiskFull { path: named } if Path::new(named) == path), "{error}");
+    }
+    assert_eq!(store.requests(10).await.unwrap().len(), 1, "earlier rows are there, and no others");
+    assert_eq!(store.view(envelope(1, "").id).await.unwrap().unwrap().envelope.prompt, "hello");
+    limit(1_000_000).await;
+    assert_eq!(store.accept_request(&envelope(2, &long)).await.unwrap(), AcceptOutcome::Accepted);
+    drop(store);
+    assert_eq!(open(&path).unwrap().requests(10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failing_verb_takes_only_itself_back() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home.path().join("fleet.db")).unwrap();
+    let (good, bad, other) = (envelope(1, "a"), envelope(2, "b"), envelope(3, "c"));
+    let spoiled = store.write(move |db| {
+        super::accept::accept(db, &bad)?;
+        Err::<(), _>(super::VerbError::not_found("thing", "x"))
+    });
+    let (first, second, third) = tokio::join!(store.accept_request(&good), spoiled, store.accept_request(&other));
+    assert!(first.is_ok() && third.is_ok());
+    assert!(matches!(second, Err(StoreError::NotFound { what: "thing", .. })));
+    assert_eq!(store.requests(10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_restored_backup_gives_higher_epochs_and_a_newer_schema_is_refused() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("fleet.db");
+    let before = open(&path).unwrap().generation();
+    assert_eq!(SqliteStore::raise_generation(&path, &HandTicker::default()).unwrap(), before + 1);
+    assert_eq!(open(&path).unwrap().generation(), before + 1);
+    Connection::open(&path).unwrap().execute("INSERT INTO migrations VALUES (99, 0)", []).unwrap();
+    let Err(error) = open(&path) else { panic!("it was opened") };
+    assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_is_named() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("absent").join("fleet.db");
+    let Err(error) = open(&path) else { panic!("it was opened") };
+    assert!(error.to_string().contains("absent/fleet.db"), "{error}");
+    let path = home.path().join("noise.db");
+    std::fs::write(&path, "x".repeat(8192)).unwrap();
+    let Err(error) = open(&path) else { panic!("it was opened") };
+    assert!(matches!(&error, StoreError::Corrupt { problem, .. } if problem.contains("noise.db")), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_leaves_one_file() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("fleet.db");
+    let store = open(&path).unwrap();
+    store.accept_request(&envelope(1, "hello")).await.unwrap();
+    for file in ["fleet.db", "fleet.db-wal"] {
+        let mode = std::fs::metadata(home.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "prompts are in {file}");
+    }
+    drop(store);
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["fleet.db"]);
+}
+
+#[tokio::test]
+async fn asking_for_nothing_writes_nothing() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("fleet.db");
+    let ticker = Arc::new(HandTicker::default());
+    let store = SqliteStore::open(&path, ticker.clone()).unwrap();
+    store.accept_request(&envelope(1, "hello")).await.unwrap();
+    let log = || std::fs::metadata(home.path().join("fleet.db-wal")).unwrap().len();
+    let before = log();
+    for _ in 0..5 {
+        ticker.pass(Duration::from_secs(1));
+        store.expire(10).await.unwrap();
+    }
+    assert_eq!(log(), before);
+    ticker.pass(Duration::from_secs(10));
+    store.expire(10).await.unwrap();
+    assert!(log() > before, "the clock is carried forward now and then");
+}
