@@ -4,9 +4,11 @@
 
 use ouro_common::error::{Fault, FaultCode};
 use ouro_proto::channel::{ClientTls, connect};
+use ouro_proto::convert::fault_of;
 use std::sync::Arc;
 use tokio::sync::{OnceCell, watch};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// The connections of one session.
 pub(super) struct Connection {
@@ -78,7 +80,34 @@ impl Link {
     }
 }
 
+/// What a call's failure means. One without a fault of the server's in it is the line's: the call may be made again.
+pub(crate) fn call_fault(status: &Status) -> Fault {
+    let fault = fault_of(status);
+    let of_the_line = matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal);
+    if status.details().is_empty() && of_the_line {
+        return Fault::new(FaultCode::ServerUnreachable, format!("the line to the server broke: {}", fault.problem));
+    }
+    fault
+}
+
 fn unreachable_fault() -> Fault {
     Fault::new(FaultCode::ServerUnreachable, "this node has no session with its server now")
         .remedy("see `ouro-agent status`; the agent dials again by itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ouro_proto::convert::status_of;
+
+    #[test]
+    fn a_broken_line_is_told_from_a_refusal() {
+        for broken in [Status::cancelled("connection closed"), Status::unknown("h2"), Status::unavailable("gone")] {
+            assert_eq!(call_fault(&broken).code, FaultCode::ServerUnreachable);
+        }
+        for code in [FaultCode::Cancelled, FaultCode::Internal, FaultCode::DiskFull] {
+            assert_eq!(call_fault(&status_of(&Fault::new(code, "no"))).code, code, "the server said so itself");
+        }
+        assert_eq!(call_fault(&Status::permission_denied("no")).code, FaultCode::PermissionDenied);
+    }
 }
