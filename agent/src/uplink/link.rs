@@ -6,7 +6,7 @@ use ouro_common::error::{Fault, FaultCode};
 use ouro_proto::channel::{ClientTls, connect};
 use ouro_proto::convert::fault_of;
 use std::sync::Arc;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -30,35 +30,22 @@ impl Connection {
 #[derive(Clone)]
 pub struct Link {
     current: watch::Receiver<Option<Arc<Connection>>>,
+    bell: Arc<Notify>,
 }
 
 impl Link {
-    pub(super) fn new() -> (watch::Sender<Option<Arc<Connection>>>, Self) {
-        let (sender, current) = watch::channel(None);
-        (sender, Self { current })
+    pub(super) fn new() -> (watch::Sender<Option<Arc<Connection>>>, Arc<Notify>, Self) {
+        let ((sender, current), bell) = (watch::channel(None), Arc::new(Notify::new()));
+        (sender, bell.clone(), Self { current, bell })
     }
 
-    /// A link that never connects, for an agent that has not joined.
-    pub fn never() -> Self {
-        Self::new().1
+    /// Somebody waits for the server: the next dial comes at once instead of when its turn is.
+    pub fn hurry(&self) {
+        self.bell.notify_one();
     }
 
     fn connection(&self) -> Result<Arc<Connection>, Fault> {
         self.current.borrow().clone().ok_or_else(unreachable_fault)
-    }
-
-    /// Whether there is a session.
-    pub fn is_up(&self) -> bool {
-        self.current.borrow().is_some()
-    }
-
-    /// Waits until there is a session.
-    pub async fn up(&self) {
-        let mut current = self.current.clone();
-        if current.wait_for(Option::is_some).await.is_err() {
-            // The uplink has ended for good; whoever waits has a time limit of its own.
-            std::future::pending::<()>().await;
-        }
     }
 
     /// The channel for requests.
