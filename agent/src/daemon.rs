@@ -78,7 +78,7 @@ impl Service {
         let outbox = Outbox::open(home.agent("attempts"), boot).map_err(|e| file_fault(&e))?;
         let spool = Spool::open(home.agent("spool"), options.config.spool_max_bytes.0).map_err(|e| file_fault(&e))?;
         let journal = Journal::open(home.agent("requests"), unix_ms()).map_err(|e| file_fault(&e))?;
-        clear_folder(&home.agent("work")).map_err(|e| file_fault(&e))?;
+        clear_folder(&home.agent("running")).map_err(|e| file_fault(&e))?;
         Ok(Self { joined, boot, outbox, spool, journal, _lock: lock, options })
     }
 
@@ -114,7 +114,7 @@ impl Service {
             onnxruntime: self.options.config.onnxruntime.clone(),
         });
         let steps = Steps::new(StepsOptions {
-            work: self.options.home.agent("work"),
+            work: self.options.home.agent("running"),
             slots,
             pool: pool.clone(),
             modules: modules.clone(),
