@@ -74,7 +74,12 @@ mod tests {
             fs::write(&file, text).unwrap();
             JobInput { port: port.parse().unwrap(), tag: tag.parse().unwrap(), media: (*media).into(), file }
         });
-        Job { folder: folder.into(), params: serde_json::from_str(params).unwrap(), inputs: inputs.collect(), stream: false }
+        Job {
+            folder: folder.into(),
+            params: serde_json::from_str(params).unwrap(),
+            inputs: inputs.collect(),
+            stream: false,
+        }
     }
 
     #[test]

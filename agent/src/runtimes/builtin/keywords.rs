@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn other_languages_and_odd_texts() {
-        let german = "Die Energiewende braucht Speicher. Speicher und Netze sind für die Energiewende wichtig, denn ohne Speicher geht nichts.";
+        let german =
+            "Die Energiewende braucht Speicher. Speicher und Netze sind für die Energiewende wichtig, denn ohne Speicher geht nichts.";
         assert!(phrases(german).iter().any(|p| p.contains("Speicher")), "{:?}", phrases(german));
         assert!(phrases("").is_empty());
         assert!(phrases("the of and, … 12 3").is_empty());

@@ -59,7 +59,9 @@ fn pick(text: &str, wanted: Option<usize>) -> Vec<String> {
         let open = sentences.iter().enumerate().filter(|(i, _)| !picked.contains(i));
         let scored = open.map(|(i, s)| (i, score(s, &weight, i, sentences.len())));
         // Of equals the earlier: `max_by` keeps the last, so the order is turned round.
-        let Some((best, _)) = scored.rev().max_by(|a, b| a.1.total_cmp(&b.1)) else { break };
+        let Some((best, _)) = scored.rev().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            break;
+        };
         for word in &sentences[best].words {
             weight[*word] *= weight[*word];
         }
