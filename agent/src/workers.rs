@@ -1,0 +1,11 @@
+//! Worker processes: the only place that runs containers and models. A worker's crash is evidence, not the agent's end.
+
+pub mod child;
+pub mod pool;
+pub mod probe;
+pub(crate) mod process;
+pub mod protocol;
+mod sandbox;
+
+pub use pool::{Pool, PoolOptions, RunFailure};
+pub use process::WorkerOptions;
