@@ -5,6 +5,7 @@ use crate::daemon::{Options, Service};
 use crate::home::AgentHome;
 use crate::hwdetect::{self, HwdetectOptions, HwdetectOutput};
 use crate::join::{TokenSource, join, read_token};
+use crate::local_api::ask_status;
 use crate::profile::host_name;
 use crate::workers::child::{self, WorkerArgs};
 use clap::{Parser, Subcommand};
@@ -44,6 +45,12 @@ enum Verb {
     },
     /// Run the agent until it is told to stop.
     Run,
+    /// Ask the running agent how it is.
+    Status {
+        /// The form.
+        #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+        output: String,
+    },
     /// Print what hardware was found here, or on a recorded machine.
     Hwdetect {
         /// A recorded machine's folder.
@@ -99,6 +106,11 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
             print(out, &text)
         }
         Some(Verb::Run) => serve(home()),
+        Some(Verb::Status { output }) => {
+            let status = block_on(ask_status(&home()))??;
+            let json = || format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default());
+            print(out, &if output == "json" { json() } else { status.to_string() })
+        }
         None => Err(Fault::new(FaultCode::InvalidArgument, "there is nothing to do").remedy("see `ouro-agent --help`")),
     }
 }

@@ -1,19 +1,25 @@
 //! `ouro-agent run`: wires the parts, and lets go of them in order when it is told to stop.
 
+use crate::clock::unix_ms;
 use crate::config::{Config, with_port};
+use crate::first_pass::{FirstPass, FirstPassOptions};
 use crate::home::{AgentHome, HomeLock, JoinedAs, file_fault};
+use crate::local_api::{ApiOptions, LocalApi, StatusSource};
 use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
 use crate::profile;
+use crate::requests::{Journal, Requests, RequestsOptions};
 use crate::spool::{Spool, clear_folder};
 use crate::steps::{Outbox, Steps, StepsOptions};
 use crate::uplink::{Line, Link, Uplink, UplinkOptions};
 use crate::vitals::{Vitals, VitalsOptions};
 use crate::workers::{Pool, PoolOptions, WorkerOptions};
+use ouro_common::device::Readings;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, BootId};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The time the parts have to end after a signal, before the process does.
@@ -40,15 +46,19 @@ pub struct Service {
     boot: BootId,
     outbox: Outbox,
     spool: Spool,
+    journal: Journal,
     _lock: HomeLock,
 }
 
-/// What the parts share.
+/// The parts, wired and not yet running.
 struct Parts {
-    pool: Pool,
-    modules: Modules,
+    watcher: ModulesService,
+    vitals: Vitals,
+    uplink: Uplink,
+    requests: Requests,
+    api: LocalApi,
     steps: Steps,
-    link: Link,
+    pool: Pool,
 }
 
 impl Service {
@@ -67,8 +77,9 @@ impl Service {
         let boot = profile::boot_id()?;
         let outbox = Outbox::open(home.agent("attempts"), boot).map_err(|e| file_fault(&e))?;
         let spool = Spool::open(home.agent("spool"), options.config.spool_max_bytes.0).map_err(|e| file_fault(&e))?;
+        let journal = Journal::open(home.agent("requests"), unix_ms()).map_err(|e| file_fault(&e))?;
         clear_folder(&home.agent("work")).map_err(|e| file_fault(&e))?;
-        Ok(Self { joined, boot, outbox, spool, _lock: lock, options })
+        Ok(Self { joined, boot, outbox, spool, journal, _lock: lock, options })
     }
 
     fn workers(&self, threads: Option<usize>) -> WorkerOptions {
@@ -83,7 +94,18 @@ impl Service {
         }
     }
 
-    fn parts(&self, modules: Modules, link: Link) -> Parts {
+    fn requests(&self, link: Link, readings: watch::Receiver<Arc<Readings>>) -> Requests {
+        let config = &self.options.config;
+        let first_pass = FirstPass::new(FirstPassOptions {
+            config: config.first_pass.clone(),
+            workers: self.workers(config.first_pass.threads),
+            idle_timeout: Duration::from_secs(config.workers.idle_timeout_s),
+            offload_always: config.policy.offload_always,
+        });
+        Requests::new(RequestsOptions { journal: self.journal.clone(), first_pass, link, readings })
+    }
+
+    fn steps(&self, modules: &Modules, link: &Link) -> (Pool, Steps) {
         let slots = self.options.config.slots(profile::logical_cpus());
         let threads = usize::try_from((profile::logical_cpus() / slots).max(1)).unwrap_or(1);
         let pool = Pool::new(PoolOptions {
@@ -100,51 +122,76 @@ impl Service {
             outbox: self.outbox.clone(),
             link: link.clone(),
         });
-        Parts { pool, modules, steps, link }
+        (pool, steps)
+    }
+
+    /// Wires the parts, and finds out what this node is.
+    async fn wire(&self) -> Result<Parts, Fault> {
+        let root = profile::hardware_root(&self.options.config)?;
+        let (line, link) = Line::new();
+        let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
+        let (pool, steps) = self.steps(&modules, &link);
+        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone() });
+        // The first announcement and the hello must be whole: what is missing in them counts as gone.
+        let probing = self.workers(None);
+        let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
+        let ((), (), profile) = tokio::join!(watcher.look(), vitals.look(), found);
+        let profile = Arc::new(profile);
+        let requests = self.requests(link, readings.clone());
+        let server = with_port(self.options.config.server.as_ref().unwrap_or(&self.joined.server));
+        let (uplink, session) = Uplink::new(UplinkOptions {
+            server: server.clone(),
+            identity: self.options.home.identity(),
+            boot: self.boot,
+            run: self.options.run,
+            profile: profile.clone(),
+            readings,
+            modules: modules.clone(),
+            steps: steps.clone(),
+            spool: self.spool.clone(),
+            line,
+            seed: self.options.seed,
+        });
+        let joined = JoinedAs { server, ..self.joined.clone() };
+        let spool = self.spool.clone();
+        let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
+        let api = LocalApi::open(ApiOptions {
+            socket: self.options.home.socket().to_path_buf(),
+            node: self.joined.node,
+            requests: requests.clone(),
+            status,
+        })?;
+        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool })
     }
 
     /// Runs until `stop`.
     ///
     /// # Errors
-    /// When the server refuses this node for good, or the machine cannot be read.
+    /// When the server refuses this node for good, the socket cannot be opened, or the hardware cannot be read.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fault> {
-        let root = profile::hardware_root(&self.options.config)?;
-        let (line, link) = Line::new();
-        let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
-        let parts = self.parts(modules, link);
-        let (vitals, readings) =
-            Vitals::new(VitalsOptions { root: root.clone(), pool: parts.pool.clone(), modules: parts.modules.clone() });
-        // The first announcement and the hello must be whole: what is missing in them counts as gone.
-        let probing = self.workers(None);
-        let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
-        let ((), (), profile) = tokio::join!(watcher.look(), vitals.look(), found);
-        let server = self.options.config.server.clone().unwrap_or_else(|| self.joined.server.clone());
-        let (uplink, _status) = Uplink::new(UplinkOptions {
-            server: with_port(&server),
-            identity: self.options.home.identity(),
-            boot: self.boot,
-            run: self.options.run,
-            profile: Arc::new(profile),
-            readings,
-            modules: parts.modules.clone(),
-            steps: parts.steps.clone(),
-            spool: self.spool.clone(),
-            line,
-            seed: self.options.seed,
-        });
+        let parts = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            parts = self.wire() => parts?,
+        };
         let (drain, last) = (CancellationToken::new(), CancellationToken::new());
-        let background = [tokio::spawn(watcher.run(drain.clone())), tokio::spawn(vitals.run(drain.clone()))];
-        let mut session = tokio::spawn(uplink.run(last.clone()));
-        tracing::info!(node = %self.joined.node, name = self.joined.name, server, "the agent runs");
+        let background = [
+            tokio::spawn(parts.watcher.run(drain.clone())),
+            tokio::spawn(parts.vitals.run(drain.clone())),
+            tokio::spawn(parts.requests.run(drain.clone())),
+            tokio::spawn(parts.api.run(drain.clone())),
+        ];
+        let mut session = tokio::spawn(parts.uplink.run(last.clone()));
+        tracing::info!(node = %self.joined.node, name = self.joined.name, "the agent runs");
         let ended = tokio::select! {
             () = stop.cancelled() => None,
             ended = &mut session => Some(ended),
         };
         tracing::info!("stopping");
+        let (steps, pool) = (parts.steps, parts.pool);
         let goodbye = async {
-            parts.steps.drain().await;
-            parts.pool.clear();
             drain.cancel();
+            steps.drain().await;
+            pool.clear();
             last.cancel();
             let session = match ended {
                 Some(ended) => ended,

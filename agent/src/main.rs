@@ -2,13 +2,17 @@
 
 use clap::Parser as _;
 use ouro_agent::command::{Command, run};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let command = Command::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("OUROBOROS_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     match run(command, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

@@ -8,6 +8,7 @@ mod chunks;
 mod deliver;
 pub mod enrol;
 mod link;
+mod offload;
 mod rtt;
 mod session;
 mod translate;

@@ -175,8 +175,12 @@ fn serve(peer: Arc<Scripted>, home: &Path) {
     tokio::spawn(service.serve_with_incoming(UnixListenerStream::new(listener)));
 }
 
+/// A signal reaches every command of the process, so there is one at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Runs a command line against the peer: how it ended, what it wrote on its streams, and what the peer heard.
 async fn against(peer: Scripted, line: &[&str]) -> (Exit, String, String, Vec<String>) {
+    let _alone = ALONE.lock().await;
     let home = tempfile::tempdir().unwrap();
     let peer = Arc::new(peer);
     serve(peer.clone(), home.path());

@@ -63,7 +63,7 @@ fn state(state: ModuleState) -> (&'static str, Tone) {
         ModuleState::Seen => ("seen, not mounted yet", Tone::Warn),
         ModuleState::Mounted => ("mounted, not verified yet", Tone::Warn),
         ModuleState::Verified => ("verified", Tone::Good),
-        ModuleState::Ready => ("ready, signature and sizes are right", Tone::Good),
+        ModuleState::Ready => ("ready", Tone::Good),
         ModuleState::Untrusted => ("untrusted", Tone::Bad),
         ModuleState::Incomplete => ("incomplete", Tone::Bad),
         ModuleState::Suspect => ("suspect", Tone::Bad),

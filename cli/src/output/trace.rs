@@ -90,7 +90,7 @@ pub(crate) fn first_pass(page: &mut Page, report: &FirstPassReport) {
     let verdict = if report.answered { "answered here".to_string() } else { "offloaded".to_string() };
     let flags: Vec<_> = report.flags.iter().map(|f| f.name()).collect();
     let because = if flags.is_empty() { String::new() } else { format!(": {}", flags.join(", ")) };
-    let model = report.model_name.as_deref().unwrap_or("no model");
+    let model = report.model_name.as_deref().unwrap_or("not tried");
     page.heading("First pass", &format!("{model}, {} → {verdict}{because}", span_ms(report.elapsed_ms as f64)));
     if !report.why.is_empty() {
         page.text(2, &report.why);

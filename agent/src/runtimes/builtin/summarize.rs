@@ -51,7 +51,7 @@ fn read(text: &str) -> (Vec<Sentence<'_>>, Vec<f64>) {
 
 fn pick(text: &str, wanted: Option<usize>) -> Vec<String> {
     let (sentences, counts) = read(text);
-    let wanted = wanted.unwrap_or((sentences.len() / 10).clamp(1, 7)).min(sentences.len());
+    let wanted = wanted.unwrap_or(sentences.len().div_ceil(3).min(5)).min(sentences.len());
     let total: f64 = counts.iter().sum::<f64>().max(1.0);
     let mut weight: Vec<f64> = counts.iter().map(|c| c / total).collect();
     let mut picked = vec![];

@@ -31,6 +31,9 @@ pub(super) fn show(ended: Ended, context: &mut Context<'_>) -> Result<Exit, Fail
         let reason = result.fault.clone().unwrap_or_else(|| without_reason(result));
         let style = context.console.error_style();
         context.console.note(fault::text(&reason, style).trim_end());
+        for near in result.trace.iter().filter_map(|t| t.refusal.as_ref()).flat_map(|r| &r.nearest) {
+            context.console.note(&format!("  nearest: {}  {} ({})", near.container, near.summary, near.why));
+        }
     }
     if context.format == Format::Table && context.console.err_is_terminal() {
         let line = context.console.error_style().paint(Tone::Dim, &summary(result));
