@@ -1,0 +1,190 @@
+//! `agent.toml`: every knob with its meaning and its default. Unknown keys are errors; `--dump-config` shows the result.
+
+use ouro_common::error::{Fault, FaultCode};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The agent's configuration. Every key may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Host and port of the server; else the one that `join` was told.
+    pub server: Option<String>,
+    /// The name this machine asks to be known by at `join`; else the host's name.
+    pub name: Option<String>,
+    /// Steps that may run at once; else half the hardware threads, at least 1 and at most 4.
+    pub slots: Option<u32>,
+    /// A recorded machine to read instead of the live one.
+    pub hardware_root: Option<PathBuf>,
+    /// Folders that hold containers, each folder a module; else the folder `modules` in the home.
+    pub modules: Option<Vec<PathBuf>>,
+    /// The ONNX Runtime library; else `ORT_DYLIB_PATH`, else the system's library folders.
+    pub onnxruntime: Option<PathBuf>,
+    /// The most bytes of results that are kept for other nodes; the oldest go first. Default 4 GiB.
+    pub spool_max_bytes: SpoolLimit,
+    /// The local attempt with the small model.
+    pub first_pass: FirstPassConfig,
+    /// Rules about what leaves this machine.
+    pub policy: Policy,
+    /// The processes that run models.
+    pub workers: WorkersConfig,
+}
+
+/// `spool_max_bytes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SpoolLimit(pub u64);
+
+impl Default for SpoolLimit {
+    fn default() -> Self {
+        Self(4 << 30)
+    }
+}
+
+/// `[first_pass]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FirstPassConfig {
+    /// Whether requests are tried here first. Default true.
+    pub enabled: bool,
+    /// The GGUF model; without one every request is offloaded with MODEL_MISSING.
+    pub model: Option<PathBuf>,
+    /// Threads it computes with; else all hardware threads.
+    pub threads: Option<usize>,
+    /// Below this the answer is offloaded; else what the model's card says, or the engine's default.
+    pub threshold: Option<f64>,
+    /// What the threshold is compared with: `mean`, `min` or `p10` of the tokens' log-probabilities.
+    pub feature: Option<String>,
+    /// The most tokens of a local answer. Default 512.
+    pub max_tokens: u32,
+}
+
+impl Default for FirstPassConfig {
+    fn default() -> Self {
+        Self { enabled: true, model: None, threads: None, threshold: None, feature: None, max_tokens: 512 }
+    }
+}
+
+/// `[policy]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Every request goes to the fleet, whatever the local model could do.
+    pub offload_always: bool,
+}
+
+/// `[workers]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkersConfig {
+    /// How long an unused container stays in memory, seconds. Default 300.
+    pub idle_timeout_s: u64,
+    /// A limit on a worker's address space in bytes; none by default, since mapped models need room.
+    pub address_space_bytes: Option<u64>,
+}
+
+impl Default for WorkersConfig {
+    fn default() -> Self {
+        Self { idle_timeout_s: 300, address_space_bytes: None }
+    }
+}
+
+impl Config {
+    /// Reads the file; that it is not there means that every default holds.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` with the path, and the line and key in the parser's words.
+    pub fn read(path: &Path) -> Result<Self, Fault> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => {
+                return Err(Fault::new(FaultCode::InvalidArgument, format!("the configuration cannot be read: {error}")).at(path.display()));
+            }
+        };
+        let invalid = |problem: String| {
+            Fault::new(FaultCode::InvalidArgument, problem)
+                .at(path.display())
+                .remedy("mend the file; `ouro-agent --dump-config` shows what is in force")
+        };
+        let config: Self = toml::from_str(&text).map_err(|e| invalid(e.to_string().trim().to_string()))?;
+        config.validate().map_err(invalid)?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.slots.is_some_and(|s| !(1..=256).contains(&s)) {
+            return Err("slots: it goes from 1 to 256".into());
+        }
+        if !(1..=32_768).contains(&self.first_pass.max_tokens) {
+            return Err("first_pass.max_tokens: it goes from 1 to 32768".into());
+        }
+        if self.first_pass.feature.as_deref().is_some_and(|f| !matches!(f, "mean" | "min" | "p10")) {
+            return Err("first_pass.feature: it is mean, min or p10".into());
+        }
+        if let Some(server) = &self.server
+            && server.trim().is_empty()
+        {
+            return Err("server: it is empty".into());
+        }
+        Ok(())
+    }
+
+    /// The whole configuration as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Steps that may run at once on a machine with so many hardware threads.
+    pub fn slots(&self, logical_cpus: u32) -> u32 {
+        self.slots.unwrap_or_else(|| (logical_cpus / 2).clamp(1, 4))
+    }
+}
+
+/// The address with the default port where none is given.
+pub fn with_port(server: &str) -> String {
+    let bare_v6 = server.matches(':').count() > 1 && !server.starts_with('[');
+    match server {
+        _ if bare_v6 => format!("[{server}]:7443"),
+        _ if server.ends_with(']') || !server.contains(':') => format!("{server}:7443"),
+        _ => server.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dump_reads_back_and_unknown_keys_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        assert_eq!(Config::read(&path).unwrap(), Config::default());
+        let text = "server = \"a:1\"\nslots = 3\nspool_max_bytes = 5\n[first_pass]\nthreshold = -0.5\n[workers]\nidle_timeout_s = 7\n";
+        std::fs::write(&path, text).unwrap();
+        let config = Config::read(&path).unwrap();
+        assert_eq!((config.slots(64), config.spool_max_bytes.0, config.workers.idle_timeout_s), (3, 5, 7));
+        assert!(config.first_pass.enabled && config.first_pass.max_tokens == 512, "what is not named keeps its default");
+        std::fs::write(&path, config.to_toml()).unwrap();
+        assert_eq!(Config::read(&path).unwrap(), config);
+        for (bad, named) in [("slotz = 1", "slotz"), ("slots = 0", "slots"), ("[first_pass]\nfeature = \"x\"", "first_pass.feature")] {
+            std::fs::write(&path, bad).unwrap();
+            let fault = Config::read(&path).unwrap_err();
+            assert!(fault.problem.contains(named) && fault.at.ends_with("agent.toml"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn slots_follow_the_processor() {
+        let slots = |cpus| Config::default().slots(cpus);
+        assert_eq!([slots(1), slots(2), slots(6), slots(128)], [1, 1, 3, 4]);
+    }
+
+    #[test]
+    fn the_port_is_added_where_it_is_missing() {
+        let cases = [("a", "a:7443"), ("a:1", "a:1"), ("::1", "[::1]:7443"), ("[::1]", "[::1]:7443"), ("[::1]:9", "[::1]:9")];
+        for (given, full) in cases {
+            assert_eq!(with_port(given), full);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Carries out assigned steps: fetch the inputs, plug the container in a worker, run, collect, and leave word in the outbox.
+//!
+//! The same attempt assigned twice runs once. A slot is taken only when the inputs are there, so that one step fetches
+//! while another computes.
+
+use super::files::StepFolder;
+use super::{Assignment, Outbox, Outcome};
+use crate::durable::Keep;
+use crate::modules::{Installed, Modules};
+use crate::spool::{Spool, hash_file};
+use crate::uplink::Link;
+use crate::workers::{Pool, RunFailure};
+use ouro_common::container::Runtime;
+use ouro_common::error::FaultCode;
+use ouro_common::id::{AttemptKey, Digest};
+use ouro_common::step::FailureClass;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long to wait before an input is asked for again, when the server was away.
+const FETCH_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the executor needs.
+pub struct StepsOptions {
+    /// Where steps get their folders.
+    pub work: PathBuf,
+    /// Steps that run at once.
+    pub slots: u32,
+    /// The workers.
+    pub pool: Pool,
+    /// The containers.
+    pub modules: Modules,
+    /// Large results.
+    pub spool: Spool,
+    /// What is still to be told.
+    pub outbox: Outbox,
+    /// The way to the server's blobs.
+    pub link: Link,
+}
+
+struct Inner {
+    options: StepsOptions,
+    slots: Semaphore,
+    running: Mutex<HashMap<AttemptKey, CancellationToken>>,
+    draining: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The steps of this node. Clones share them.
+#[derive(Clone)]
+pub struct Steps(Arc<Inner>);
+
+impl Steps {
+    /// An executor without steps.
+    pub fn new(options: StepsOptions) -> Self {
+        let slots = Semaphore::new(usize::try_from(options.slots).unwrap_or(1).max(1));
+        let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self(Arc::new(Inner { options, slots, running: Mutex::default(), draining, tasks }))
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptKey, CancellationToken>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is still to be told.
+    pub fn outbox(&self) -> &Outbox {
+        &self.0.options.outbox
+    }
+
+    /// The way to the server that the steps use.
+    pub fn link(&self) -> Link {
+        self.0.options.link.clone()
+    }
+
+    /// Takes a step. One that is running or has ended here is not run again.
+    pub fn assign(&self, step: Assignment) {
+        let cancel = self.0.draining.child_token();
+        {
+            let mut running = self.running();
+            if running.contains_key(&step.key) || self.outbox().outcome(&step.key).is_some() {
+                return;
+            }
+            running.insert(step.key.clone(), cancel.clone());
+        }
+        let steps = self.clone();
+        self.0.tasks.spawn(async move { steps.carry_out(step, cancel).await });
+    }
+
+    /// Says no to a step that cannot even be read.
+    pub fn refuse(&self, key: &AttemptKey, failure: RunFailure) {
+        self.finish(key, failed(failure));
+    }
+
+    /// Ends an attempt whose result nobody wants; nothing is told about it.
+    pub fn cancel(&self, key: &AttemptKey) {
+        match self.running().remove(key) {
+            Some(cancel) => cancel.cancel(),
+            None => self.outbox().drop_attempt(key),
+        }
+    }
+
+    /// The attempts that run here or have ended and are not acknowledged.
+    pub fn holding(&self) -> Vec<AttemptKey> {
+        let mut keys: Vec<_> = self.running().keys().cloned().collect();
+        keys.extend(self.outbox().keys());
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// How many attempts are under way.
+    pub fn busy(&self) -> usize {
+        self.running().len()
+    }
+
+    /// Stops everything: running steps end `DRAINED`, and that is in the outbox when this returns.
+    pub async fn drain(&self) {
+        self.0.draining.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn finish(&self, key: &AttemptKey, outcome: Outcome) {
+        if let Err(error) = self.outbox().end(key, outcome) {
+            tracing::error!(%error, attempt = %key, "the result could not be journaled; it is lost if the agent ends now");
+        }
+    }
+
+    async fn carry_out(&self, step: Assignment, cancel: CancellationToken) {
+        tracing::info!(attempt = %step.key, container = %step.container, "step");
+        let attempt = tokio::time::timeout(step.budget, self.attempt(&step, &cancel)).await;
+        let timeout = || {
+            let why = format!("the step took longer than the {} ms it was given", step.budget.as_millis());
+            Err(RunFailure::new(FailureClass::Timeout, why))
+        };
+        let outcome = attempt.unwrap_or_else(|_| timeout()).unwrap_or_else(failed);
+        // Cancelled attempts have left the table: nobody waits for word of them, unless the node is being emptied.
+        let wanted = self.running().contains_key(&step.key);
+        if wanted {
+            if let Outcome::Failed { class, why, .. } = &outcome {
+                tracing::warn!(attempt = %step.key, class = class.name(), why, "the step failed");
+            }
+            self.finish(&step.key, outcome);
+            self.running().remove(&step.key);
+        } else {
+            self.outbox().drop_attempt(&step.key);
+        }
+    }
+
+    async fn attempt(&self, step: &Assignment, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
+        let options = &self.0.options;
+        let installed = self.installed(step)?;
+        // A model could take the machine down: then the entry must be there after the reboot. Our own code does not.
+        let keep = if installed.model.is_some() { Keep::ThroughPowerLoss } else { Keep::ThroughCrash };
+        let disk = |e| RunFailure::new(FailureClass::Rejected, format!("this node's disk refuses the step: {e}"));
+        options.outbox.begin(&step.key, keep).map_err(disk)?;
+        let folder = StepFolder::make(&options.work, step).map_err(disk)?;
+        let start = Instant::now();
+        let files = tokio::select! {
+            () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+            files = self.fetch(step, &folder) => files?,
+        };
+        let fetch = start.elapsed();
+        let _slot = tokio::select! {
+            () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+            slot = self.0.slots.acquire() => slot,
+        };
+        let chunks = self.chunks(step, &installed);
+        let job = folder.job(step, files, chunks.is_some());
+        let times = options.pool.run(&installed.container, installed.model.clone(), job, chunks, cancel).await?;
+        let (step, spool) = (step.clone(), options.spool.clone());
+        let collected = tokio::task::spawn_blocking(move || folder.outputs(&step, &installed.container, &spool));
+        let outputs = collected.await.map_err(|e| RunFailure::new(FailureClass::Rejected, format!("collecting the results failed: {e}")))??;
+        let ms = |d: Duration| d.as_secs_f64() * 1000.0;
+        let phases = [("fetch", ms(fetch)), ("plug", ms(times.plug)), ("run", ms(times.run))];
+        let phases_ms: BTreeMap<String, f64> = phases.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+        Ok(Outcome::Made { outputs, phases_ms })
+    }
+
+    fn installed(&self, step: &Assignment) -> Result<Installed, RunFailure> {
+        let missing = || format!("{} ({}) is not on this node any more", step.container, step.digest.short());
+        self.0.options.modules.find(&step.digest).ok_or_else(|| RunFailure::new(FailureClass::ModuleRemoved, missing()))
+    }
+
+    /// The answer of a language model is passed on while it is made.
+    fn chunks(&self, step: &Assignment, installed: &Installed) -> Option<mpsc::Sender<String>> {
+        if !step.answers || installed.container.manifest.runtime != Runtime::Gguf {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(64);
+        let (link, key) = (self.0.options.link.clone(), step.key.clone());
+        tokio::spawn(async move { link.push_chunks(&key, receiver).await });
+        Some(sender)
+    }
+
+    async fn fetch(&self, step: &Assignment, folder: &StepFolder) -> Result<Vec<PathBuf>, RunFailure> {
+        let mut files = vec![];
+        for (n, input) in step.inputs.iter().enumerate() {
+            let file = folder.input(n, input);
+            match &input.inline {
+                Some(bytes) if Digest::blake3(bytes) == input.digest => {
+                    std::fs::write(&file, bytes)
+                        .map_err(|e| RunFailure::new(FailureClass::Rejected, format!("this node's disk refuses an input: {e}")))?;
+                }
+                Some(_) => {
+                    let why = format!("the input {} does not hash to its digest: it was damaged on its way", input.tag);
+                    return Err(RunFailure::new(FailureClass::InputMissing, why));
+                }
+                None => self.fetch_blob(&input.digest, input.size_bytes, &file).await?,
+            }
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    /// From this node's own spool without a detour, else from the server, again and again while it is away.
+    async fn fetch_blob(&self, digest: &Digest, size_bytes: u64, file: &Path) -> Result<(), RunFailure> {
+        if let Some(own) = self.0.options.spool.find(digest)
+            && copy_checked(&own, file, digest).await
+        {
+            return Ok(());
+        }
+        loop {
+            match self.0.options.link.fetch(digest, size_bytes, file).await {
+                Ok(()) => return Ok(()),
+                Err(fault) if fault.code == FaultCode::ServerUnreachable => tokio::time::sleep(FETCH_AGAIN).await,
+                Err(fault) => return Err(RunFailure::new(FailureClass::InputMissing, format!("an input cannot be fetched: {fault}"))),
+            }
+        }
+    }
+}
+
+/// A copy whose content is known to be right; a damaged one in the spool counts as none.
+async fn copy_checked(from: &Path, to: &Path, digest: &Digest) -> bool {
+    let (from, to, digest) = (from.to_path_buf(), to.to_path_buf(), *digest);
+    let copied = tokio::task::spawn_blocking(move || {
+        // A link costs nothing, and an input is only ever read.
+        let there = std::fs::hard_link(&from, &to).is_ok() || std::fs::copy(&from, &to).is_ok();
+        let right = there && hash_file(&to).is_ok_and(|(found, _)| found == digest);
+        if there && !right {
+            let _ = std::fs::remove_file(&to);
+        }
+        right
+    });
+    copied.await.unwrap_or(false)
+}
+
+fn failed(failure: RunFailure) -> Outcome {
+    Outcome::Failed { class: failure.class, why: failure.why, evidence: failure.evidence }
+}

@@ -1,0 +1,9 @@
+//! Worker processes: the only place that runs containers and models. A worker's crash is evidence, not the agent's end.
+
+pub mod child;
+pub mod pool;
+mod process;
+pub mod protocol;
+mod sandbox;
+
+pub use pool::{Pool, PoolOptions, RunFailure};

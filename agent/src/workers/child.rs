@@ -1,0 +1,104 @@
+//! The worker's own life: shut itself in, then carry out one order after another until its stdin ends.
+
+use super::protocol::{Order, Word, hear, say};
+use super::sandbox;
+use crate::runtimes::{self, Job, JobError, Plugged};
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+
+/// How a worker is started.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WorkerArgs {
+    /// The agent's process id: the worker ends when it does.
+    #[arg(long)]
+    pub parent: u32,
+    /// A limit on the address space, bytes.
+    #[arg(long)]
+    pub address_space_bytes: Option<u64>,
+}
+
+/// Runs the worker until its orders end. Must be called before any thread is started.
+///
+/// # Errors
+/// When the worker cannot shut itself in, or the pipes to the agent break.
+pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
+    let mut out = take_stdout()?;
+    sandbox::enter(args.parent, args.address_space_bytes)?;
+    Ok(serve(&mut BufReader::new(io::stdin()), &mut out)?)
+}
+
+/// Keeps the pipe to the agent for the protocol alone: what a library prints goes to the log with stderr.
+fn take_stdout() -> io::Result<File> {
+    let pipe = rustix::io::dup(io::stdout())?;
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    Ok(File::from(pipe))
+}
+
+fn serve(orders: &mut dyn io::BufRead, out: &mut dyn Write) -> io::Result<()> {
+    let mut plugged: Option<Box<dyn Plugged>> = None;
+    while let Some(order) = hear(orders)? {
+        let answer = match order {
+            Order::Load(load) => match runtimes::plug(&load) {
+                Ok(container) => {
+                    plugged = Some(container);
+                    Word::Ready
+                }
+                Err(error) => error.into(),
+            },
+            Order::Run(job) => match plugged.as_mut() {
+                Some(container) => run_job(container.as_mut(), &job, out)?,
+                None => JobError::load("no container is loaded in this worker").into(),
+            },
+        };
+        say(out, &answer)?;
+    }
+    Ok(())
+}
+
+fn run_job(container: &mut dyn Plugged, job: &Job, out: &mut dyn Write) -> io::Result<Word> {
+    let mut broken = None;
+    let mut stream = |text: &str| {
+        if job.stream
+            && broken.is_none()
+            && let Err(error) = say(out, &Word::Chunk { text: text.to_string() })
+        {
+            broken = Some(error);
+        }
+    };
+    let result = container.run(job, &mut stream);
+    match (broken, result) {
+        (Some(error), _) => Err(error),
+        (None, Ok(())) => Ok(Word::Done),
+        (None, Err(error)) => Ok(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::protocol::line;
+    use ouro_common::step::FailureClass;
+
+    #[test]
+    fn orders_are_carried_out_in_turn_and_failures_end_no_worker() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("out")).unwrap();
+        let manifest = crate::modules::builtin_container("noop").unwrap().manifest;
+        let job = |params: &str| {
+            let params = serde_json::from_str(params).unwrap();
+            Order::Run(Box::new(Job { folder: home.path().into(), params, inputs: vec![], stream: false }))
+        };
+        let load = runtimes::Load { manifest, model: None, onnxruntime: None, threads: None };
+        let orders = [job("{}"), Order::Load(Box::new(load)), job(r#"{"output_bytes": -1}"#), job(r#"{"output_bytes": 5}"#)];
+        let orders: Vec<u8> = orders.iter().flat_map(line).collect();
+        let mut out = vec![];
+        serve(&mut orders.as_slice(), &mut out).unwrap();
+        let mut said = out.as_slice();
+        let mut next = || hear::<Word>(&mut said).unwrap();
+        assert!(matches!(next(), Some(Word::Failed { class: FailureClass::LoadFailed, .. })));
+        assert_eq!(next(), Some(Word::Ready));
+        assert!(matches!(next(), Some(Word::Failed { class: FailureClass::InvalidInput, .. })));
+        assert_eq!(next(), Some(Word::Done));
+        assert_eq!(std::fs::read(home.path().join("out/out")).unwrap(), [0, 1, 2, 3, 4]);
+    }
+}

@@ -1,0 +1,253 @@
+//! The pool: a worker for each loaded container, kept while it is used, given up when idle, killed when its step is.
+//!
+//! A container's worker runs one job at a time. When it is busy and another job comes, a second one is started, except
+//! for language models: their weights would be read twice for nothing, so the job waits.
+
+use super::process::{Death, Process};
+use super::protocol::{Order, Word};
+use crate::runtimes::{Job, Load};
+use ouro_common::container::{Container, Runtime};
+use ouro_common::device::LoadedContainer;
+use ouro_common::id::Digest;
+use ouro_common::step::{Evidence, FailureClass};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// What a pool needs to know.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// The program that is started as `PROGRAM worker`.
+    pub program: PathBuf,
+    /// How long an unused container stays loaded.
+    pub idle_timeout: Duration,
+    /// A limit on a worker's address space.
+    pub address_space_bytes: Option<u64>,
+    /// The ONNX Runtime library the configuration names.
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads a worker may compute with.
+    pub threads: Option<usize>,
+}
+
+/// A job that came to no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFailure {
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// In words.
+    pub why: String,
+    /// What speaks for the work's own guilt.
+    pub evidence: Option<Evidence>,
+}
+
+impl RunFailure {
+    /// A failure without evidence.
+    pub fn new(class: FailureClass, why: impl Into<String>) -> Self {
+        Self { class, why: why.into(), evidence: None }
+    }
+}
+
+impl From<Death> for RunFailure {
+    fn from(death: Death) -> Self {
+        Self { class: FailureClass::Crashed, why: death.why, evidence: death.evidence }
+    }
+}
+
+/// How long a job's two phases took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunTimes {
+    /// Until the container was loaded; zero when it was.
+    pub plug: Duration,
+    /// The job itself.
+    pub run: Duration,
+}
+
+struct Idle {
+    process: Process,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    idle: HashMap<Digest, Vec<Idle>>,
+    busy: HashMap<Digest, Vec<u32>>,
+    turns: HashMap<Digest, Arc<Semaphore>>,
+}
+
+/// The workers. Clones share them.
+#[derive(Clone)]
+pub struct Pool {
+    options: Arc<PoolOptions>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Pool {
+    /// A pool without workers. They are started when they are needed.
+    pub fn new(options: PoolOptions) -> Self {
+        Self { options: Arc::new(options), state: Arc::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a job of `container`, loading it first where that is needed. `chunks` gets text as it is made.
+    ///
+    /// # Errors
+    /// What the container said, or what its worker died of; `DRAINED` when `cancel` came first.
+    pub async fn run(
+        &self,
+        container: &Container,
+        model: Option<PathBuf>,
+        job: Job,
+        chunks: Option<mpsc::Sender<String>>,
+        cancel: &CancellationToken,
+    ) -> Result<RunTimes, RunFailure> {
+        let stopped = || RunFailure::new(FailureClass::Drained, "the step was cancelled");
+        tokio::select! {
+            biased;
+            // Dropping the other branch drops the worker, and that kills its group.
+            () = cancel.cancelled() => Err(stopped()),
+            result = self.run_undisturbed(container, model, job, chunks) => result,
+        }
+    }
+
+    async fn run_undisturbed(
+        &self,
+        container: &Container,
+        model: Option<PathBuf>,
+        job: Job,
+        chunks: Option<mpsc::Sender<String>>,
+    ) -> Result<RunTimes, RunFailure> {
+        let _turn = self.turn(container).await;
+        let start = Instant::now();
+        let mut busy = self.loaded(container, model).await?;
+        let plug = start.elapsed();
+        match busy.carry_out(&Order::Run(Box::new(job)), chunks.as_ref()).await {
+            Ok(()) => busy.give_back(),
+            // The container said no; its worker is as good as before.
+            Err(failure) if failure.class != FailureClass::Crashed => {
+                busy.give_back();
+                return Err(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug) })
+    }
+
+    /// A language model has one worker, and its jobs wait for each other.
+    async fn turn(&self, container: &Container) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        if container.manifest.runtime != Runtime::Gguf {
+            return None;
+        }
+        let turns = self.state().turns.entry(container.digest).or_insert_with(|| Arc::new(Semaphore::new(1))).clone();
+        turns.acquire_owned().await.ok()
+    }
+
+    async fn loaded(&self, container: &Container, model: Option<PathBuf>) -> Result<Busy, RunFailure> {
+        let idle = self.state().idle.get_mut(&container.digest).and_then(Vec::pop);
+        if let Some(idle) = idle {
+            return Ok(Busy::new(self.clone(), container.digest, idle.process));
+        }
+        let load = Load {
+            manifest: container.manifest.clone(),
+            model,
+            onnxruntime: self.options.onnxruntime.clone(),
+            threads: self.options.threads,
+        };
+        let process = Process::start(&self.options.program, self.options.address_space_bytes)
+            .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
+        let mut busy = Busy::new(self.clone(), container.digest, process);
+        busy.carry_out(&Order::Load(Box::new(load)), None).await?;
+        Ok(busy)
+    }
+
+    /// The containers in memory, one entry a worker, with the process ids that say how much memory they take.
+    pub fn loaded_now(&self, memory_of: impl Fn(u32) -> Option<u64>) -> Vec<LoadedContainer> {
+        let state = self.state();
+        let idle = state.idle.iter().flat_map(|(digest, list)| list.iter().filter_map(|i| Some((*digest, i.process.id()?, false))));
+        let busy = state.busy.iter().flat_map(|(digest, list)| list.iter().map(|id| (*digest, *id, true)));
+        let mut loaded: Vec<_> = idle.chain(busy).collect();
+        loaded.sort_by_key(|(digest, id, _)| (*digest, *id));
+        loaded
+            .into_iter()
+            .map(|(digest, id, busy)| LoadedContainer { digest, memory_bytes: memory_of(id), busy })
+            .collect()
+    }
+
+    /// Gives up the workers that have been idle for too long, and those of containers that are no longer there.
+    pub fn tidy(&self, still_there: impl Fn(&Digest) -> bool) {
+        let timeout = self.options.idle_timeout;
+        self.state().idle.retain(|digest, list| {
+            list.retain(|idle| still_there(digest) && idle.since.elapsed() < timeout);
+            !list.is_empty()
+        });
+    }
+
+    /// Ends all idle workers.
+    pub fn clear(&self) {
+        self.state().idle.clear();
+    }
+}
+
+/// A worker that carries out an order. Dropped, it is killed; given back, it waits for the next.
+struct Busy {
+    pool: Pool,
+    digest: Digest,
+    id: u32,
+    process: Option<Process>,
+}
+
+impl Busy {
+    fn new(pool: Pool, digest: Digest, process: Process) -> Self {
+        let id = process.id().unwrap_or(0);
+        pool.state().busy.entry(digest).or_default().push(id);
+        Self { pool, digest, id, process: Some(process) }
+    }
+
+    async fn carry_out(&mut self, order: &Order, chunks: Option<&mpsc::Sender<String>>) -> Result<(), RunFailure> {
+        let Some(process) = self.process.as_mut() else {
+            return Err(RunFailure::new(FailureClass::Crashed, "the worker is gone"));
+        };
+        let told = process.tell(order).await;
+        while told.is_ok() {
+            match process.next().await {
+                Ok(Some(Word::Ready | Word::Done)) => return Ok(()),
+                Ok(Some(Word::Failed { class, why })) => return Err(RunFailure::new(class, why)),
+                Ok(Some(Word::Chunk { text })) => {
+                    if let Some(chunks) = chunks {
+                        let _ = chunks.send(text).await;
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        match self.process.take() {
+            Some(process) => Err(process.autopsy().await.into()),
+            None => Err(RunFailure::new(FailureClass::Crashed, "the worker is gone")),
+        }
+    }
+
+    fn give_back(mut self) {
+        if let Some(process) = self.process.take() {
+            let idle = Idle { process, since: Instant::now() };
+            self.pool.state().idle.entry(self.digest).or_default().push(idle);
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        if let Some(list) = state.busy.get_mut(&self.digest) {
+            list.retain(|id| *id != self.id);
+            if list.is_empty() {
+                state.busy.remove(&self.digest);
+            }
+        }
+    }
+}

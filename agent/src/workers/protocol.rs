@@ -1,0 +1,110 @@
+//! What agent and worker say to each other: JSON, a line each, orders in on the worker's stdin and words out on its stdout.
+//!
+//! Inputs and outputs are files; only their names travel here, so a line stays short. Longer ones are refused.
+
+use crate::runtimes::{Job, JobError, Load};
+use ouro_common::device::RuntimeAvailability;
+use ouro_common::step::FailureClass;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, Write};
+
+/// The longest line either side accepts, in bytes: a prompt of 1 MiB, escaped at its worst, with room.
+pub const MAX_LINE_BYTES: usize = 8 << 20;
+
+/// What a worker is told to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Load a container; the first order of a worker that runs steps.
+    Load(Box<Load>),
+    /// Run a job in it.
+    Run(Box<Job>),
+}
+
+/// What a worker answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "word", rename_all = "snake_case")]
+pub enum Word {
+    /// What was to be loaded is loaded.
+    Ready,
+    /// Text, as it is made.
+    Chunk {
+        /// The next piece.
+        text: String,
+    },
+    /// The job is done; its outputs are in its folder.
+    Done,
+    /// The order could not be carried out.
+    Failed {
+        /// What kind of failure.
+        class: FailureClass,
+        /// What was wrong.
+        why: String,
+    },
+    /// Which runtimes work on this machine.
+    Probed {
+        /// One entry a runtime.
+        runtimes: Vec<RuntimeAvailability>,
+    },
+}
+
+impl From<JobError> for Word {
+    fn from(error: JobError) -> Self {
+        Self::Failed { class: error.class, why: error.why }
+    }
+}
+
+/// A value as a line.
+pub fn line<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Writes a value as a line and flushes it.
+///
+/// # Errors
+/// What the pipe said.
+pub fn say<T: Serialize>(out: &mut dyn Write, value: &T) -> io::Result<()> {
+    out.write_all(&line(value))?;
+    out.flush()
+}
+
+/// Reads the next line; `None` at the end.
+///
+/// # Errors
+/// `InvalidData` when a line is too long or not what it should be; else what the pipe said.
+pub fn hear<T: DeserializeOwned>(input: &mut dyn BufRead) -> io::Result<Option<T>> {
+    let mut line = vec![];
+    let read = io::Read::take(&mut *input, MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if read > MAX_LINE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is longer than 8 MiB"));
+    }
+    serde_json::from_slice(&line).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_heard_as_they_were_said_and_nonsense_is_refused() {
+        let mut pipe = vec![];
+        let words = [Word::Ready, Word::Chunk { text: "two\nlines".into() }, Word::from(JobError::input("no"))];
+        for word in &words {
+            say(&mut pipe, word).unwrap();
+        }
+        let mut reader = pipe.as_slice();
+        for word in &words {
+            assert_eq!(hear::<Word>(&mut reader).unwrap().as_ref(), Some(word));
+        }
+        assert_eq!(hear::<Word>(&mut reader).unwrap(), None);
+        assert!(hear::<Word>(&mut b"{\"word\":\"shout\"}\n".as_slice()).is_err());
+        let endless = vec![b' '; MAX_LINE_BYTES + 10];
+        assert_eq!(hear::<Word>(&mut endless.as_slice()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
