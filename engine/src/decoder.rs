@@ -119,7 +119,10 @@ mod tests {
     use super::random_model::RandomModel;
     use super::*;
     use crate::gguf::TensorType;
+    use crate::gguf::writer::GgufWriter;
     use crate::tokens::tests::open;
+
+    type Change<'a> = &'a dyn Fn(&mut GgufWriter);
 
     const IDS: [u32; 12] = [3, 49, 0, 17, 17, 8, 21, 5, 33, 2, 40, 11];
 
@@ -181,12 +184,12 @@ mod tests {
     #[test]
     fn a_file_that_does_not_fit_together_is_named() {
         let good = RandomModel::default();
-        let refusal = |change: &dyn Fn(&mut crate::gguf::writer::GgufWriter)| {
+        let refusal = |change: Change<'_>| {
             let mut made = good.make();
             change(&mut made.writer);
             Decoder::load(&open(&made.writer)).unwrap_err().to_string()
         };
-        let cases: [(&dyn Fn(&mut crate::gguf::writer::GgufWriter), &[&str]); 7] = [
+        let cases: [(Change<'_>, &[&str]); 7] = [
             (&|w| w.string("general.architecture", "gemma"), &["gemma", "phi3, llama, mistral"]),
             (&|w| w.u32("phi3.embedding_length", 68), &["blk.0.attn_qkv.weight", "[128, 64], expected [136, 68]"]),
             (&|w| w.u32("phi3.block_count", 3), &["blk.2.", "missing"]),

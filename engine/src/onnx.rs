@@ -4,7 +4,7 @@
 //! ([`OnnxRuntime::load`]), open a model with the tensors its manifest declares ([`OnnxModel::open`]). The runtime's handle is
 //! the proof that it was loaded: without one nothing here can touch the library.
 
-pub use error::OnnxError;
+pub use error::{LibraryProblem, OnnxError};
 pub use model::OnnxModel;
 pub use runtime::{OnnxRuntime, RuntimeInfo};
 pub use search::{Search, standard_directories};
@@ -12,6 +12,7 @@ pub use search::{Search, standard_directories};
 mod char_ngrams;
 mod error;
 mod labels;
+mod library;
 mod model;
 mod runtime;
 mod search;

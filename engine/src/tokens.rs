@@ -1,6 +1,6 @@
 //! Text to tokens and back, with the tokenizer that the GGUF file itself carries.
 //!
-//! Two kinds exist: `gpt2` (byte-level BPE, [`byte_level`]) and `llama` (SentencePiece scores, [`sentence_piece`]). Control
+//! Two kinds exist: `gpt2` (byte-level BPE, module `byte_level`) and `llama` (SentencePiece scores, module `sentence_piece`). Control
 //! tokens come only from the chat template: text a person typed can never produce one, whatever it contains.
 
 pub use chat::ChatStyle;

@@ -3,7 +3,8 @@
 //! A checkout without the models, or a machine without ONNX Runtime, cannot run these; each then says so and why.
 
 use ouro_common::container::Manifest;
-use ouro_engine::language_model::{GenerateOptions, Hooks, LanguageModel};
+use ouro_engine::deferral::{Feature, Rule};
+use ouro_engine::language_model::{FirstPassOptions, GenerateOptions, Hooks, LanguageModel};
 use ouro_engine::onnx::{OnnxModel, OnnxRuntime, Search, standard_directories};
 use ouro_engine::sampling::Sampling;
 use serde_json::Value;
@@ -61,6 +62,36 @@ fn first_pass_tiny_answers_as_its_training_code_does() {
             assert!((found - expected).abs() < 2e-2, "{prompt}: {found} instead of {expected}");
         }
     }
+}
+
+#[test]
+fn first_pass_tiny_answers_what_it_knows_and_offloads_the_rest() {
+    let Some(golden) = golden("first-pass-tiny") else { return };
+    let directory = models().join("first-pass-tiny");
+    let model = LanguageModel::open(&directory.join(golden["model"].as_str().unwrap())).unwrap();
+    let evaluation: Value = serde_json::from_slice(&std::fs::read(directory.join("evaluation.json")).unwrap()).unwrap();
+    let threshold = evaluation["decision"]["threshold"].as_f64().unwrap();
+    let rule = Rule { feature: Feature::MinLogprob, threshold, ..Rule::default() };
+    let generate = GenerateOptions { max_tokens: 16, sampling: Sampling::Greedy };
+    let (mut answered, mut offloaded) = (0, 0);
+    for case in golden["cases"].as_array().unwrap().iter().filter(|case| case["stable"] == true) {
+        let expected = numbers(&case["log_probs"]).into_iter().fold(0.0, f64::min) >= threshold;
+        let mut shown = String::new();
+        let show = &mut |text: &str| {
+            shown.push_str(text);
+            ControlFlow::Continue(())
+        };
+        let prompt = case["prompt"].as_str().unwrap();
+        let pass = model.first_pass(prompt, &FirstPassOptions { generate, rule }, &HOOKS, show).unwrap();
+        assert_eq!(pass.report.answered, expected, "{prompt}: {}", pass.report.why);
+        assert_eq!(shown.is_empty(), !expected, "{prompt}");
+        if expected { answered += 1 } else { offloaded += 1 }
+    }
+    assert!(answered > 0, "{answered} answered, {offloaded} offloaded");
+    let outlier = model
+        .first_pass("Write an essay about the sea.", &FirstPassOptions { generate, rule }, &HOOKS, &mut |_| panic!("shown"))
+        .unwrap();
+    assert!(!outlier.report.answered && outlier.report.partial.is_some());
 }
 
 fn runtime() -> Option<OnnxRuntime> {

@@ -5,6 +5,7 @@ What is true of the file:
     (gate first), q, k and v in attn_qkv. Matrices F16 (or Q8_0 with --type), norms F32.
   * Tokenizer `gpt2` with pre-tokenizer `qwen2`; ids in vocabulary order; the five specials are CONTROL tokens. No beginning-of-
     sequence token is added; an answer ends with <|end|>, which is the eos token.
+  * The rule by which the first pass answers (`ouroboros.first_pass.*`) comes from evaluation.json: export, evaluate, export again.
   * `general.name` must not contain phi-3: llama.cpp would then strip white space after special tokens.
 
 Run: python export_gguf.py --work DIR [--type f16|q8_0] [--out first-pass-tiny.gguf]
@@ -62,6 +63,14 @@ def write_hyperparameters(writer, config, file_type):
     writer.add_vocab_size(config["vocab_size"])
 
 
+def write_rule(writer):
+    """The first pass's rule, from the last evaluation; without one the reader falls back on its default."""
+    if (HERE / "evaluation.json").exists():
+        decision = json.loads((HERE / "evaluation.json").read_text())["decision"]
+        writer.add_string("ouroboros.first_pass.feature", {"mean": "mean_logprob", "minimum": "min_logprob"}[decision["feature"]])
+        writer.add_float32("ouroboros.first_pass.threshold", decision["threshold"])
+
+
 def write_tokenizer(writer, tokenizer):
     vocabulary = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
@@ -90,6 +99,7 @@ def main():
 
     writer = gguf.GGUFWriter(args.out, "phi3")
     write_hyperparameters(writer, config, file_type)
+    write_rule(writer)
     write_tokenizer(writer, tokenizer)
     for name, tensor in load_file(args.work / "model" / "model.safetensors").items():
         tensor = tensor.astype(np.float32)

@@ -2,6 +2,34 @@
 
 use std::path::PathBuf;
 
+/// Why a file is not the ONNX Runtime this build can use.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryProblem {
+    /// There is no such file.
+    #[error("there is no such file ({0})")]
+    Missing(std::io::Error),
+    /// The system's loader refuses it.
+    #[error("{0}")]
+    Open(libloading::Error),
+    /// A library, but another one.
+    #[error("it is not ONNX Runtime")]
+    Other,
+    /// Its version cannot be used.
+    #[error("its version is {found:?}, 1.{needed} or newer is needed")]
+    Version {
+        /// What it says.
+        found: String,
+        /// The oldest minor version that works.
+        needed: u32,
+    },
+    /// It was sound when examined, and yet refused.
+    #[error("{0}")]
+    Refused(ort::LoadDynamicError),
+    /// An earlier attempt of this process failed half-way, and a process has only one.
+    #[error("an earlier library failed half-way, start the process again")]
+    Spoilt,
+}
+
 /// ONNX Runtime or a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
@@ -19,8 +47,8 @@ pub enum OnnxError {
     Load {
         /// The library.
         path: PathBuf,
-        /// What the loader said.
-        problem: ort::LoadDynamicError,
+        /// Why not.
+        problem: LibraryProblem,
     },
     /// The library loaded but did not start.
     #[error("{}: ONNX Runtime does not start: {problem}; install it again", path.display())]

@@ -88,6 +88,8 @@ mod tests {
     use proptest::prelude::*;
     use std::path::PathBuf;
 
+    type Change<'a> = &'a dyn Fn(&mut InputTensor);
+
     fn tensors(buckets: usize, labels: usize) -> Tensors {
         let labels = (0..labels).map(|n| LabelEntry { id: format!("l{n}"), name: format!("Label {n}") }).collect();
         Tensors {
@@ -155,12 +157,12 @@ mod tests {
 
     #[test]
     fn manifests_that_cannot_be_carried_out_are_refused() {
-        let refusal = |change: &dyn Fn(&mut InputTensor)| {
+        let refusal = |change: Change<'_>| {
             let mut declared = tensors(4, 2).input;
             change(&mut declared);
             CharNgrams::new(&declared).unwrap_err().to_string()
         };
-        let cases: [(&dyn Fn(&mut InputTensor), &str); 4] = [
+        let cases: [(Change<'_>, &str); 4] = [
             (&|InputTensor::CharNgrams { hash, .. }| *hash = "md5".into(), "tensors.input.hash"),
             (&|InputTensor::CharNgrams { weight, .. }| *weight = "raw".into(), "tensors.input.weight"),
             (&|InputTensor::CharNgrams { min_n, .. }| *min_n = 9, "tensors.input.min_n"),

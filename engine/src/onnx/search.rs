@@ -71,7 +71,7 @@ fn names_in(directory: &Path) -> Vec<String> {
 }
 
 /// The version at the end of a library's name, `libonnxruntime.so.1.24.2`.
-pub(super) fn version_of(name: &str) -> Option<Vec<u32>> {
+fn version_of(name: &str) -> Option<Vec<u32>> {
     let (_, version) = name.split_once(&format!("{DLL_SUFFIX}."))?;
     version.split('.').map(|part| part.parse().ok()).collect()
 }
