@@ -1,6 +1,7 @@
 //! `agent.toml`: every knob with its meaning and its default. Unknown keys are errors; `--dump-config` shows the result.
 
 use ouro_common::error::{Fault, FaultCode};
+use ouro_engine::deferral::Feature;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,7 @@ pub struct FirstPassConfig {
     pub threads: Option<usize>,
     /// Below this the answer is offloaded; else what the model's card says, or the engine's default.
     pub threshold: Option<f64>,
-    /// What the threshold is compared with: `mean`, `min` or `p10` of the tokens' log-probabilities.
+    /// What the threshold is compared with: `mean_logprob`, `min_logprob` or `p10_logprob`.
     pub feature: Option<String>,
     /// The most tokens of a local answer. Default 512.
     pub max_tokens: u32,
@@ -119,8 +120,8 @@ impl Config {
         if !(1..=32_768).contains(&self.first_pass.max_tokens) {
             return Err("first_pass.max_tokens: it goes from 1 to 32768".into());
         }
-        if self.first_pass.feature.as_deref().is_some_and(|f| !matches!(f, "mean" | "min" | "p10")) {
-            return Err("first_pass.feature: it is mean, min or p10".into());
+        if self.first_pass.feature.as_deref().is_some_and(|f| Feature::parse(f).is_none()) {
+            return Err("first_pass.feature: it is mean_logprob, min_logprob or p10_logprob".into());
         }
         if let Some(server) = &self.server
             && server.trim().is_empty()

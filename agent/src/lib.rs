@@ -4,14 +4,22 @@
 //! locally first, and holds one session with the server. It listens on nothing but a Unix socket.
 
 pub mod clock;
+pub mod command;
 pub mod config;
+pub mod daemon;
 pub mod durable;
+pub mod first_pass;
 pub mod home;
 pub mod hwdetect;
+pub mod join;
+pub mod local_api;
 pub mod modules;
+pub mod profile;
+pub mod requests;
 pub mod runtimes;
 pub mod sensing;
 pub mod spool;
 pub mod steps;
 pub mod uplink;
+pub mod vitals;
 pub mod workers;

@@ -1,2 +1,24 @@
-//! tmp.
-fn main(){}
+//! The program `ouro-agent`: reads its command line, carries it out, and says in one sentence what went wrong.
+
+use clap::Parser as _;
+use ouro_agent::command::{Command, run};
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OUROBOROS_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    match run(command, &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            // When even stderr is gone there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error {}: {fault}", fault.code);
+            ExitCode::FAILURE
+        }
+    }
+}

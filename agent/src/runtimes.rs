@@ -3,6 +3,12 @@
 //! Nothing here is ever called in the agent's own process.
 
 pub mod builtin;
+mod gguf;
+pub mod local_model;
+mod onnx;
+mod probe;
+
+pub use probe::probe;
 
 use ouro_common::container::{Manifest, Runtime};
 use ouro_common::id::Name;
@@ -94,7 +100,9 @@ pub struct Load {
 pub fn plug(load: &Load) -> Result<Box<dyn Plugged>, JobError> {
     match load.manifest.runtime {
         Runtime::Builtin => builtin::plug(&load.manifest),
-        other => Err(JobError::load(format!("this agent has no runtime for {} containers", other.name()))),
+        Runtime::Onnx => onnx::plug(load),
+        Runtime::Gguf => gguf::plug(load),
+        Runtime::Oci => Err(JobError::load("this agent runs no OCI images; the step needs a node that does")),
     }
 }
 

@@ -56,18 +56,13 @@ pub fn report(root: &HostRoot, options: ReportOptions<'_>) -> HardwareReport {
     let mut pcie = guarded(&scan, "pcie", || pcie::endpoints(&functions, virtual_machine));
     let nvme = guarded(&scan, "nvme", || nvme::read(&scan, &pcie));
     let mut accelerators = guarded(&scan, "accelerators", || accelerators::read(&scan, &functions, &pcie));
-    let mut thermal = guarded(&scan, "thermal", || thermal::report(&thermal::read(&scan)));
+    let mut temperatures = guarded(&scan, "thermal", || thermal::read(&scan));
     let power = guarded(&scan, "power", || power::read(&scan));
     let nvidia = guarded(&scan, "nvml", || {
         ask_nvidia(&scan, options.nvidia, pcie.iter().any(|d| d.vendor.as_deref() == Some("0x10de") && d.kind == "gpu"))
     });
     nvml::merge(&nvidia, &mut accelerators, &mut pcie);
-    for (sensor, _) in nvml::sensors(&nvidia) {
-        if let Some(c) = sensor.c.filter(|_| sensor.trusted) {
-            thermal.max_c = Some(thermal.max_c.map_or(c, |max| max.max(c)));
-        }
-        thermal.sensors.push(sensor);
-    }
+    temperatures.extend(nvml::readings(&nvidia));
     HardwareReport {
         schema: HardwareReport::SCHEMA.to_string(),
         root: root.folder().display().to_string(),
@@ -78,7 +73,7 @@ pub fn report(root: &HostRoot, options: ReportOptions<'_>) -> HardwareReport {
         nvme,
         accelerators,
         power,
-        thermal,
+        thermal: thermal::report(&temperatures),
         warnings: scan.into_warnings(),
     }
 }

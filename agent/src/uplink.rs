@@ -6,11 +6,12 @@ mod backoff;
 mod blobs;
 mod chunks;
 mod deliver;
+pub mod enrol;
 mod link;
+mod offload;
 mod rtt;
 mod session;
 mod translate;
 
 pub use link::Link;
-pub use rtt::RoundTrip;
 pub use session::{Line, Status, Uplink, UplinkOptions};

@@ -2,8 +2,10 @@
 
 pub mod child;
 pub mod pool;
-mod process;
+pub mod probe;
+pub(crate) mod process;
 pub mod protocol;
 mod sandbox;
 
 pub use pool::{Pool, PoolOptions, RunFailure};
+pub use process::WorkerOptions;

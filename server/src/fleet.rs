@@ -110,11 +110,13 @@ impl Fleet {
         }
     }
 
-    /// Removes a session, if it is still that one.
-    pub fn close(&self, node: NodeId, epoch: u64) {
+    /// Ends and removes a session, if it is still that one: the end of an older stream never touches a newer session.
+    pub fn close(&self, node: NodeId, epoch: u64, why: &str) {
         let mut table = self.table();
-        if table.get(&node).is_some_and(|s| s.epoch == epoch) {
-            table.remove(&node);
+        if table.get(&node).is_some_and(|s| s.epoch == epoch)
+            && let Some(session) = table.remove(&node)
+        {
+            let _ = session.commands.try_send(NodeCommand::Close(why.to_string()));
         }
     }
 
@@ -229,7 +231,7 @@ mod tests {
         assert!(fleet.session(node).unwrap().link.is_none());
         fleet.pong(node, 42);
         assert!(fleet.session(node).unwrap().link.is_some());
-        fleet.close(node, 6);
+        fleet.close(node, 6, "old");
         assert!(fleet.is_connected(node), "an older stream's end does not close a newer session");
         assert_eq!(fleet.silent(Instant(20_000), SILENT_AFTER), vec![(node, 7)]);
         fleet.heard(node, 6, None, Instant(20_000));

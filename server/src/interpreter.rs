@@ -6,10 +6,12 @@
 
 pub use rules::{PLANNER, RuleInterpreter};
 
+mod asks;
 mod capability;
 mod chain;
 mod draft;
 mod grammar;
+mod intent;
 mod lexicon;
 mod payload;
 mod phrases;

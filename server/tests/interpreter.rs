@@ -177,3 +177,124 @@ fn the_held_out_requests_are_planned_as_expected() {
 fn requests_are_planned_as_expected() {
     run(include_str!("requests.toml"), 80);
 }
+
+#[test]
+fn the_second_look_is_planned_as_expected() {
+    run(include_str!("requests_second_look.toml"), 50);
+}
+
+/// Two texts of one sample request, side by side, as people and scripts see them.
+#[test]
+fn a_whole_plan_as_json() {
+    let plan = planned("What language is this and what are its key points?", &["text=letter.txt"], &samples());
+    let mut json = serde_json::to_value(&plan).expect("a plan is JSON");
+    // Digests change with every word of a manifest; which container it is stands beside them.
+    json["steps"].as_array_mut().expect("steps").iter_mut().for_each(|s| s["digest"] = "[digest]".into());
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json).expect("JSON prints"));
+}
+
+fn ocr() -> Container {
+    tool("ocr", "Reads the text in a scanned image", "image/*", "text/plain")
+}
+
+#[test]
+fn a_chain_is_found_backwards_and_used_once() {
+    let catalogue = with([ocr()]);
+    let plan = planned("what language is this scan in?", &["scan=scan.png"], &catalogue);
+    assert_eq!(names(&plan), ["ocr", "langid"]);
+    let plan = planned("language and summary of this scan", &["scan=scan.jpg"], &catalogue);
+    assert_eq!(names(&plan), ["ocr", "langid", "summarize", "compose"]);
+    assert!(edges(&plan).contains("ocr>summarize") && edges(&plan).contains("ocr>langid"), "{plan:?}");
+    // The shortest chain wins over a longer one, and a longer one over none.
+    let pdf = |name: &str, gives: &str| tool(name, "Splits a document into pages", "application/pdf", gives);
+    let plan = planned("summarise this", &["doc=doc.pdf"], &with([ocr(), pdf("pages", "image/png")]));
+    assert_eq!(names(&plan), ["pages", "ocr", "summarize"]);
+    let plan = planned("summarise this", &["doc=doc.pdf"], &with([ocr(), pdf("pages", "image/png"), pdf("extract", "text/plain")]));
+    assert_eq!(names(&plan), ["extract", "summarize"]);
+}
+
+#[test]
+fn media_types_in_a_cycle_end() {
+    let to = |name: &str, from: &str, into: &str| tool(name, "Turns one form into another", from, into);
+    let cycle = || [to("a", "audio/wav", "audio/mpeg"), to("b", "audio/mpeg", "video/mp4"), to("c", "video/mp4", "audio/wav")];
+    let refusal = refused("what language is this", &["sound=sound.wav"], &with(cycle()));
+    assert!(refusal.reason.contains("audio/wav"), "{refusal:?}");
+    let out = to("d", "video/mp4", "text/plain");
+    assert_eq!(
+        names(&planned("what language is this", &["sound=sound.wav"], &with(cycle().into_iter().chain([out])))),
+        ["a", "b", "d", "langid"]
+    );
+}
+
+#[test]
+fn containers_the_lexicon_does_not_know_are_found_by_their_words() {
+    let catalogue = with([
+        tool("blur-faces", "Makes every face in a photo unrecognisable", "image/*", "image/png"),
+        tool("toxicity", "Says whether a comment insults somebody", "text/*", "application/json"),
+        tool("translate-de", "Translates a text into German", "text/*", "text/plain"),
+        tool("translate-fr", "Translates a text into French", "text/*", "text/plain"),
+    ]);
+    assert_eq!(names(&planned("blur the faces please", &["photo=party.jpg"], &catalogue)), ["blur-faces"]);
+    assert_eq!(names(&planned("does it insult anybody?", &["text=comment.txt"], &catalogue)), ["toxicity"]);
+    assert_eq!(names(&planned("translate this to French", &["text=letter.txt"], &catalogue)), ["translate-fr"]);
+    let plan = planned("Übersetze das ins Deutsche und fasse es zusammen", &["text=letter.txt"], &catalogue);
+    assert_eq!(
+        (names(&plan), edges(&plan).contains("translate-de>summarize")),
+        (vec!["translate-de".into(), "summarize".into()], true)
+    );
+    let refusal = refused("translate this to Spanish", &["text=letter.txt"], &catalogue);
+    assert_eq!(refusal.nearest[0].container.name.as_str(), "translate-de", "{refusal:?}");
+}
+
+#[test]
+fn the_highest_version_is_taken_and_then_the_smaller_digest() {
+    let version = |version: &str, summary: &str| {
+        let toml = SAMPLES[0].replace("version = \"1.0.0\"", &format!("version = \"{version}\""));
+        container(&toml.replace("Tells which language a text is written in", summary))
+    };
+    let twins = [version("1.10.0", "Tells the language"), version("1.10.0", "Tells the language of a text")];
+    let smaller = twins.iter().map(|c| c.digest).min().expect("two");
+    let catalogue = with([version("1.9.0", "Tells the language")].into_iter().chain(twins));
+    let plan = planned("which language", &["text=a.txt"], &catalogue);
+    assert_eq!((plan.steps[0].container.to_string().as_str(), plan.steps[0].digest), ("langid:1.10.0", smaller));
+}
+
+#[test]
+fn refusals_say_what_stands_in_the_way() {
+    let catalogue = samples();
+    let refusal = refused("summarise this letter", &[], &catalogue);
+    assert_eq!(
+        (refusal.nearest[0].container.name.as_str(), refusal.remedy.as_str()),
+        ("summarize", "attach it with --file text=letter.txt")
+    );
+    let refusal = refused("summarise", &["thing=thing.bin"], &catalogue);
+    assert!(refusal.reason.contains("application/octet-stream") && refusal.reason.contains("text/*"), "{refusal:?}");
+    let refusal = refused("what's the weather in Paris?", &[], &catalogue);
+    assert!((1..=3).contains(&refusal.nearest.len()) && refusal.nearest.iter().all(|n| !n.why.is_empty()), "{refusal:?}");
+    let two = Catalogue::new([container(SAMPLES[0]), container(SAMPLES[4])]);
+    assert!(refused("language and summary", &["text=a.txt"], &two).remedy.contains("compose"));
+    let many: Vec<String> = (0..64).map(|i| format!("t{i}=t{i}.txt")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(refused("language, mood, keywords and summary of each", &many, &catalogue).reason.contains("255 steps"));
+    assert!(refused("summarise", &["text=a.txt"], &Catalogue::default()).nearest.is_empty());
+}
+
+#[test]
+fn planning_is_quick() {
+    let (rules, catalogue) = (RuleInterpreter::new(), samples());
+    let long = request(&format!("summarise this and tell me the mood: {}", "It was a dark and stormy nihgt. ".repeat(20_000)), &[]);
+    let short = request("What language is this and what are its key points?", &["text=letter.txt"]);
+    for (request, bound_ms) in [(&short, 100), (&long, 500)] {
+        let start = std::time::Instant::now();
+        let next = rules.next(request, &catalogue, &Outputs::default());
+        let took = start.elapsed();
+        assert!(matches!(next, Next::Plan(_)), "{next:?}");
+        // Debug builds on a busy machine: a bound that only a change of order breaks.
+        assert!(took.as_millis() < bound_ms, "{took:?}");
+    }
+}
+
+#[test]
+fn the_third_look_is_planned_as_expected() {
+    run(include_str!("requests_third_look.toml"), 50);
+}

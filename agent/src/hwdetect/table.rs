@@ -5,6 +5,8 @@ use ouro_common::device::{Accelerator, HardwareReport, LinkTrust, MemoryKind, Nv
 
 /// The terminal's width that everything must fit.
 const WIDTH: usize = 100;
+/// Where the text of a line begins again after wrapping.
+const INDENT: usize = 16;
 /// Sensors shown; the hottest come first and JSON has them all.
 const SENSORS_SHOWN: usize = 8;
 /// Warnings shown.
@@ -21,15 +23,27 @@ impl Page {
         }
         self.cut(&format!("{title:<12}  from {source}"));
     }
+    /// A name and its text, wrapped between words under its own beginning.
     fn line(&mut self, name: &str, text: &str) {
-        self.cut(&format!("  {name:<14} {text}"));
+        let mut line = format!("  {name:<14}");
+        for word in text.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.cut(&line);
+                line = " ".repeat(INDENT);
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        self.cut(&line);
     }
+    /// One line; what no wrapping can save is cut.
     fn cut(&mut self, line: &str) {
+        let line = line.trim_end();
         if line.chars().count() > WIDTH {
             self.0.extend(line.chars().take(WIDTH - 1));
             self.0.push('…');
         } else {
-            self.0.push_str(line.trim_end());
+            self.0.push_str(line);
         }
         self.0.push('\n');
     }
@@ -135,7 +149,7 @@ fn thermal(page: &mut Page, thermal: &Thermal) {
 fn accelerators(page: &mut Page, accelerators: &[Accelerator]) {
     page.section("Accelerators", "PCI, drm, accel, NVML");
     if accelerators.is_empty() {
-        page.line("none", "");
+        page.line("none", "found");
     }
     for a in accelerators {
         let name = a.name.as_deref().unwrap_or("no name");
@@ -154,6 +168,9 @@ fn pcie(page: &mut Page, devices: &[PcieDevice]) {
     page.section("PCIe", "bus/pci/devices; one direction after line coding");
     // Functions inside the processor are many and say nothing of a slot.
     let shown: Vec<_> = devices.iter().filter(|d| d.current.is_some() || d.max.is_some() || d.kind != "other").collect();
+    if devices.is_empty() {
+        page.line("none", "found");
+    }
     for d in &shown {
         let link = |link: Option<PcieLink>| link.map_or("?".to_string(), |l| format!("{} GT/s x{}", l.gt_per_s, l.lanes));
         let path = d.path_bytes_per_s.map_or("path unknown".to_string(), |b| format!("path {}", rate(b)));
@@ -171,7 +188,7 @@ fn pcie(page: &mut Page, devices: &[PcieDevice]) {
 fn nvme(page: &mut Page, controllers: &[Nvme]) {
     page.section("NVMe", "class/nvme");
     if controllers.is_empty() {
-        page.line("none", "");
+        page.line("none", "found");
     }
     for c in controllers {
         let link = c.link_bytes_per_s.map_or("link unknown".to_string(), rate);

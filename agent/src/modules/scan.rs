@@ -162,7 +162,9 @@ mod tests {
             ModuleFolder { path: home.path().join("not-there-either"), required: false },
         ];
         let seen = scan(&folders, &mut FileDigests::default());
-        let [builtin, module, missing] = seen.announcement.placements.as_slice() else { panic!("{:?}", seen.announcement) };
+        let [builtin, module, missing] = seen.announcement.placements.as_slice() else {
+            panic!("{:?}", seen.announcement)
+        };
         assert_eq!(builtin.containers.len(), 2);
         assert_eq!(module.containers.iter().map(|c| c.manifest.name.as_str()).collect::<Vec<_>>(), ["good"]);
         assert_eq!(module.problems.len(), 3, "{:?}", module.problems);

@@ -15,9 +15,12 @@ mod kernels;
 /// Bounds of all buffers together.
 const BUFFER_BYTES: std::ops::RangeInclusive<usize> = (192 << 20)..=(3 << 30);
 /// For each of the four measurements.
-const TIME_EACH: Duration = Duration::from_millis(300);
+const TIME_EACH: Duration = Duration::from_millis(350);
 /// Fewer passes would let one interruption decide.
-const LEAST_PASSES: usize = 3;
+const LEAST_PASSES: usize = 8;
+/// A pass takes one part of each array in turn: short enough to fit between two interruptions, and when a part comes round
+/// again the others have driven it out of the caches.
+const PARTS: usize = 4;
 
 /// What was achieved, per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,7 +94,7 @@ fn run(threads: usize, per_thread: usize) -> [f64; 4] {
         for worker in workers {
             // Only the first worker holds a clock.
             if let Ok(Some(best_seconds)) = worker.join() {
-                let elements = per_thread as f64 * threads as f64;
+                let elements = (per_thread / PARTS * threads) as f64;
                 let work = [24.0 * elements, 16.0 * elements, 24.0 * elements, kernels::GEMM_FLOPS * threads as f64];
                 results = std::array::from_fn(|i| work[i] / best_seconds[i]);
             }
@@ -108,15 +111,28 @@ fn worker(keeps_time: bool, barrier: &Barrier, stop: &AtomicBool, elements: usiz
     let mut product = kernels::Gemm::new();
     let clock = Clock { keeps_time, barrier, stop };
     let best = [
-        clock.best(|| {
-            std::hint::black_box(kernels::sum(&a) + kernels::sum(&b) + kernels::sum(&c));
+        clock.best(|part| {
+            let r = range(part, elements);
+            std::hint::black_box(kernels::sum(&a[r.clone()]) + kernels::sum(&b[r.clone()]) + kernels::sum(&c[r]));
         }),
-        clock.best(|| c.copy_from_slice(std::hint::black_box(&a))),
-        clock.best(|| kernels::triad(&mut a, &b, &c, 1e-9)),
-        clock.best(|| product.run()),
+        clock.best(|part| {
+            let r = range(part, elements);
+            c[r.clone()].copy_from_slice(std::hint::black_box(&a[r]));
+        }),
+        clock.best(|part| {
+            let r = range(part, elements);
+            kernels::triad(&mut a[r.clone()], &b[r.clone()], &c[r], 1e-9);
+        }),
+        clock.best(|_| product.run()),
     ];
     std::hint::black_box((&mut a, &mut b, &mut c));
     keeps_time.then_some(best)
+}
+
+/// The elements of a part.
+fn range(part: usize, elements: usize) -> std::ops::Range<usize> {
+    let size = elements / PARTS;
+    part * size..(part + 1) * size
 }
 
 /// Times passes of all threads together.
@@ -128,13 +144,13 @@ struct Clock<'b> {
 
 impl Clock<'_> {
     /// The shortest pass in seconds; every thread runs the same number of passes.
-    fn best(&self, mut pass: impl FnMut()) -> f64 {
+    fn best(&self, mut pass: impl FnMut(usize)) -> f64 {
         let started = Instant::now();
         let mut best = f64::INFINITY;
         for passes in 1.. {
             self.barrier.wait();
             let begun = Instant::now();
-            pass();
+            pass(passes % PARTS);
             self.barrier.wait();
             best = best.min(begun.elapsed().as_secs_f64());
             if self.keeps_time {

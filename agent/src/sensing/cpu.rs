@@ -57,10 +57,8 @@ pub(crate) fn read(scan: &Scan<'_>) -> CpuReading {
         reading.cpu.logical = ["online", "present", "possible"].iter().find_map(|name| count_list(&scan.text(&directory.join(name))?));
     }
     // Core ids repeat between clusters and sockets; sets of sibling threads do not.
-    if let Some(cores) = count_cores(scan) {
-        if reading.cpu.physical.is_none() && reading.cpu.logical.is_none_or(|logical| cores <= logical) {
-            reading.cpu.physical = Some(cores);
-        }
+    if reading.cpu.physical.is_none() {
+        reading.cpu.physical = count_cores(scan).filter(|cores| reading.cpu.logical.is_none_or(|logical| *cores <= logical));
     }
     if reading.cpu.arch.is_none() {
         reading.cpu.arch = if scan.root().is_live() { Some(std::env::consts::ARCH.to_string()) } else { arch_of_version(scan) };

@@ -178,7 +178,7 @@ impl HostRoot {
         }
         let entries = fs::read_dir(&path).map_err(|e| ReadError::from_io(place, e))?;
         let mut names: Vec<String> = entries.take(DIRECTORY_LIMIT).filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-        names.sort_by(|a, b| natural_key(a).cmp(&natural_key(b)));
+        names.sort_by_key(|name| natural_key(name));
         Ok(names)
     }
 

@@ -3,10 +3,12 @@
 //! The library is loaded at run time. A machine without NVIDIA hardware is not bothered with its absence; one that has such
 //! a GPU is told what is missing.
 
+use super::thermal::{Reading, trust};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::{TemperatureSensor, TemperatureThreshold};
 use ouro_common::device::{Accelerator, LinkTrust, PcieDevice, PcieLink, Sensor};
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
 /// What NVML says of one GPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,8 +63,11 @@ pub struct LiveNvml;
 
 impl NvidiaSource for LiveNvml {
     fn read_gpus(&self) -> Result<NvidiaReport, NvmlUnavailable> {
+        // Loading the library costs too much to do it with every heartbeat; a driver installed later needs a new process.
+        static LIBRARY: OnceLock<Result<Nvml, String>> = OnceLock::new();
         let unavailable = |error: nvml_wrapper::error::NvmlError| NvmlUnavailable { reason: error.to_string() };
-        let nvml = Nvml::init().map_err(unavailable)?;
+        let library = LIBRARY.get_or_init(|| Nvml::init().map_err(|error| error.to_string()));
+        let nvml = library.as_ref().map_err(|reason| NvmlUnavailable { reason: reason.clone() })?;
         let count = nvml.device_count().map_err(unavailable)?;
         // A GPU that has fallen off the bus must not hide the others.
         let gpus = (0..count)
@@ -126,12 +131,13 @@ pub(crate) fn merge(report: &NvidiaReport, accelerators: &mut Vec<Accelerator>, 
     }
 }
 
-/// The GPUs' temperatures as sensors.
-pub(crate) fn sensors(report: &NvidiaReport) -> impl Iterator<Item = (Sensor, Option<f64>)> {
+/// The GPUs' temperatures, with the limit at which each slows down.
+pub(crate) fn readings(report: &NvidiaReport) -> impl Iterator<Item = Reading> {
     report.gpus.iter().filter_map(|gpu| {
         let c = gpu.temperature_c?;
-        let (trusted, why) = super::thermal::trust::judge("nvml", &gpu.address, Some(c));
-        Some((Sensor { chip: "nvml".into(), label: gpu.address.clone(), c: Some(c), trusted, why }, gpu.slowdown_c))
+        let (trusted, why) = trust::judge("nvml", &gpu.address, Some(c));
+        let sensor = Sensor { chip: "nvml".into(), label: gpu.address.clone(), c: Some(c), trusted, why };
+        Some(Reading { sensor, critical_c: gpu.slowdown_c, cpu_rank: 0 })
     })
 }
 

@@ -4,6 +4,7 @@
 //! average, since two reads of a recording have no difference.
 
 use super::host_root::HostRoot;
+use super::nvml::NvidiaSource;
 use super::scan::Scan;
 use super::{power, thermal};
 use load::CpuTicks;
@@ -14,17 +15,34 @@ mod clock;
 mod load;
 
 /// Takes readings; it remembers the counters of the last time.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Sampler {
+    nvidia: Option<Box<dyn NvidiaSource + Send>>,
     ticks: Option<CpuTicks>,
     own_cpu: Duration,
     throttles: Option<u64>,
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampler")
+            .field("ticks", &self.ticks)
+            .field("throttles", &self.throttles)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sampler {
     /// A sampler that has not read yet: its first foreign load is unknown on a live machine.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Lets the temperatures of NVIDIA's GPUs count too.
+    #[must_use]
+    pub fn with_nvidia(mut self, source: impl NvidiaSource + Send + 'static) -> Self {
+        self.nvidia = Some(Box::new(source));
+        self
     }
 
     /// Reads the machine. `own_cpu` is the processor time that this agent's steps have used so far, all together.
@@ -34,7 +52,10 @@ impl Sampler {
         let scan = Scan::new(root);
         let memory = super::memory::read(&scan, &[]);
         let power = power::read(&scan);
-        let sensors = thermal::read(&scan);
+        let mut sensors = thermal::read(&scan);
+        if let Some(report) = self.nvidia.as_ref().and_then(|source| source.read_gpus().ok()) {
+            sensors.extend(super::nvml::readings(&report));
+        }
         let foreign_load = self.foreign_load(&scan, own_cpu);
         let throttles = clock::read_throttle_count(&scan);
         let throttled = matches!((self.throttles, throttles), (Some(before), Some(now)) if now > before);
@@ -98,6 +119,7 @@ fn differ(a: Option<f64>, b: Option<f64>, band: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sensing::nvml::{NvidiaGpu, NvidiaReport};
     use ouro_common::device::PowerSource;
 
     #[test]
@@ -130,6 +152,20 @@ mod tests {
         ] {
             assert!(changed(&base, &change), "{change:?}");
         }
+    }
+
+    #[test]
+    fn a_hot_gpu_counts_with_its_own_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let gpu = NvidiaGpu {
+            address: "0000:01:00.0".into(),
+            temperature_c: Some(88.0),
+            slowdown_c: Some(92.0),
+            ..NvidiaGpu::default()
+        };
+        let report = NvidiaReport { gpus: vec![gpu], ..NvidiaReport::default() };
+        let readings = Sampler::new().with_nvidia(report).sample(&HostRoot::recorded(dir.path()), Duration::ZERO);
+        assert_eq!((readings.max_c, readings.critical_c), (Some(88.0), Some(92.0)));
     }
 
     #[test]

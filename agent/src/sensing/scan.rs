@@ -6,7 +6,10 @@
 use super::host_root::{HostRoot, PROCFS_LIMIT, Place, ReadError, SYSFS_LIMIT};
 use ouro_common::device::Warning;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::str::FromStr;
+
+mod phone_command;
 
 /// More warnings than this say nothing new.
 const WARNING_LIMIT: usize = 200;
@@ -16,12 +19,13 @@ const WARNING_LIMIT: usize = 200;
 pub struct Scan<'r> {
     root: &'r HostRoot,
     warnings: RefCell<Vec<Warning>>,
+    outputs: RefCell<BTreeMap<&'static str, Option<String>>>,
 }
 
 impl<'r> Scan<'r> {
     /// Starts a reading of `root`.
     pub fn new(root: &'r HostRoot) -> Self {
-        Self { root, warnings: RefCell::default() }
+        Self { root, warnings: RefCell::default(), outputs: RefCell::default() }
     }
 
     /// The root that is read.
@@ -109,6 +113,16 @@ impl<'r> Scan<'r> {
     /// The driver bound to a device.
     pub fn driver(&self, device: &Place) -> Option<String> {
         self.link_name(&device.join("driver")).or_else(|| self.uevent(device, "DRIVER"))
+    }
+
+    /// What `command` prints: from `file` at the top of a recorded root, from the command itself on a live phone.
+    pub fn command_output(&self, file: &'static str, command: Option<&str>) -> Option<String> {
+        if let Some(known) = self.outputs.borrow().get(file) {
+            return known.clone();
+        }
+        let output = if self.root.is_live() { command.and_then(phone_command::run) } else { self.table(&self.root.top(file)) };
+        self.outputs.borrow_mut().insert(file, output.clone());
+        output
     }
 
     fn read(&self, place: &Place, limit: u64) -> Option<Vec<u8>> {

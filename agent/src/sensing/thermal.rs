@@ -27,10 +27,10 @@ pub(crate) fn read(scan: &Scan<'_>) -> Vec<Reading> {
     for chip in chips(scan) {
         readings.extend(read_chip(scan, &chip));
     }
-    if let Some(phone) = android::read(scan) {
-        if let Some(c) = phone.battery_c {
-            readings.push(reading("battery", phone.file, Some(c), trust::judge("battery", "", Some(c)), None));
-        }
+    if let Some(phone) = android::read(scan)
+        && let Some(c) = phone.battery_c
+    {
+        readings.push(reading("battery", phone.file, Some(c), trust::judge("battery", "", Some(c)), None));
     }
     readings
 }

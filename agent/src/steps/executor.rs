@@ -175,7 +175,9 @@ impl Steps {
         let times = options.pool.run(&installed.container, installed.model.clone(), job, chunks, cancel).await?;
         let (step, spool) = (step.clone(), options.spool.clone());
         let collected = tokio::task::spawn_blocking(move || folder.outputs(&step, &installed.container, &spool));
-        let outputs = collected.await.map_err(|e| RunFailure::new(FailureClass::Rejected, format!("collecting the results failed: {e}")))??;
+        let outputs = collected
+            .await
+            .map_err(|e| RunFailure::new(FailureClass::Rejected, format!("collecting the results failed: {e}")))??;
         let ms = |d: Duration| d.as_secs_f64() * 1000.0;
         let phases = [("fetch", ms(fetch)), ("plug", ms(times.plug)), ("run", ms(times.run))];
         let phases_ms: BTreeMap<String, f64> = phases.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
@@ -184,7 +186,11 @@ impl Steps {
 
     fn installed(&self, step: &Assignment) -> Result<Installed, RunFailure> {
         let missing = || format!("{} ({}) is not on this node any more", step.container, step.digest.short());
-        self.0.options.modules.find(&step.digest).ok_or_else(|| RunFailure::new(FailureClass::ModuleRemoved, missing()))
+        self.0
+            .options
+            .modules
+            .find(&step.digest)
+            .ok_or_else(|| RunFailure::new(FailureClass::ModuleRemoved, missing()))
     }
 
     /// The answer of a language model is passed on while it is made.

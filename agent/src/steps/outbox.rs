@@ -197,7 +197,10 @@ pub(super) mod tests {
         let outbox = Outbox::open(home.path().into(), boot(1)).unwrap();
         outbox.begin(&key(1), Keep::ThroughPowerLoss).unwrap();
         let restarted = Outbox::open(home.path().into(), boot(1)).unwrap();
-        assert!(matches!(*restarted.outcome(&key(1)).unwrap(), Outcome::Failed { class: FailureClass::Lost, evidence: None, .. }));
+        assert!(matches!(
+            *restarted.outcome(&key(1)).unwrap(),
+            Outcome::Failed { class: FailureClass::Lost, evidence: None, .. }
+        ));
         restarted.acknowledge(&key(1));
         restarted.begin(&key(2), Keep::ThroughPowerLoss).unwrap();
         let rebooted = Outbox::open(home.path().into(), boot(2)).unwrap();

@@ -90,8 +90,10 @@ impl Link {
 
 /// Failures of the line rather than of what was asked.
 fn is_passing(status: &tonic::Status) -> bool {
-    matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown | tonic::Code::Internal)
-        && fault_of(status).code != FaultCode::DiskFull
+    matches!(
+        status.code(),
+        tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown | tonic::Code::Internal
+    ) && fault_of(status).code != FaultCode::DiskFull
 }
 
 async fn send_parts(mut input: File, header: wire::BlobHeader, sender: mpsc::Sender<wire::BlobPart>) {

@@ -5,9 +5,10 @@
 use super::backoff::Backoff;
 use super::link::{Connection, Link};
 use super::rtt::RoundTrip;
-use super::{deliver, translate};
+use super::{deliver, enrol, translate};
 use crate::clock;
 use crate::modules::Modules;
+use crate::sensing::readings;
 use crate::spool::Spool;
 use crate::steps::Steps;
 use crate::workers::RunFailure;
@@ -133,7 +134,10 @@ impl Uplink {
     pub fn new(options: UplinkOptions) -> (Self, watch::Receiver<Status>) {
         let (status, watching) = watch::channel(Status { since_unix_ms: clock::unix_ms(), ..Status::default() });
         let random = rand::rngs::StdRng::seed_from_u64(options.seed);
-        (Self { options, status, rtt: RoundTrip::default(), backoff: Backoff::default(), random }, watching)
+        (
+            Self { options, status, rtt: RoundTrip::new(HEARTBEAT, Instant::now()), backoff: Backoff::default(), random },
+            watching,
+        )
     }
 
     /// Holds sessions until `drain`.
@@ -197,6 +201,8 @@ impl Uplink {
     /// Dials, says hello, and waits for the welcome.
     async fn open(&mut self) -> Result<Session, End> {
         let lost = |e: ConnectError| End::Lost(e.to_string());
+        let now_unix_s = i64::try_from(clock::unix_ms() / 1000).unwrap_or(i64::MAX);
+        enrol::renew_if_due(&self.options.server, &self.options.identity, now_unix_s).await;
         let tls = ClientTls::with_identity(&self.options.identity).map_err(lost)?;
         let channel = connect(&self.options.server, &tls).await.map_err(lost)?;
         let (out, outbound) = mpsc::unbounded_channel();
@@ -225,7 +231,7 @@ impl Uplink {
             admin: Some(welcome.admin),
             session_epoch: Some(welcome.session_epoch),
             problem: None,
-            rtt_ms: self.rtt.now_ms().map(|(smoothed, _)| smoothed),
+            rtt_ms: self.rtt.estimate().map(|e| e.ema_ms),
         });
         let connection = Connection::new(channel, self.options.server.clone(), tls);
         self.options.line.0.send_replace(Some(Arc::new(connection)));
@@ -281,15 +287,17 @@ impl Uplink {
 
     fn heartbeat(&mut self, session: &mut Session) {
         let mut readings = Readings::clone(&self.options.readings.borrow());
-        let rtt = self.rtt.now_ms();
-        readings.rtt_ema_ms = rtt.map(|(smoothed, _)| smoothed);
-        readings.rtt_var_ms = rtt.map(|(_, deviation)| deviation);
+        let rtt = self.rtt.estimate();
+        readings.rtt_ema_ms = rtt.map(|e| e.ema_ms);
+        readings.rtt_var_ms = rtt.map(|e| e.var_ms);
         session.sequence += 1;
-        let changed = session.told.as_ref() != Some(&readings);
+        let changed = session.told.as_ref().is_none_or(|told| readings::changed(told, &readings));
         let readings_document = changed.then(|| document("ouroboros.readings/1", &readings));
         self.rtt.sent(session.sequence, Instant::now());
         session.say(Body::Heartbeat(wire::Heartbeat { sequence: session.sequence, readings: readings_document }));
-        session.told = Some(readings);
+        if changed {
+            session.told = Some(readings);
+        }
     }
 
     /// Sends every outcome this session has not sent yet.
@@ -309,8 +317,8 @@ impl Uplink {
         match message.body? {
             Said::Ping(ping) => session.say(Body::Pong(wire::Pong { nonce: ping.nonce })),
             Said::HeartbeatAck(ack) => {
-                if self.rtt.acknowledged(ack.sequence, Instant::now()).is_some() {
-                    let rtt_ms = self.rtt.now_ms().map(|(smoothed, _)| smoothed);
+                if self.rtt.acknowledged(ack.sequence, Instant::now()) {
+                    let rtt_ms = self.rtt.estimate().map(|e| e.ema_ms);
                     self.status.send_modify(|status| status.rtt_ms = rtt_ms);
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::protocol::{Order, Word, hear, say};
 use super::sandbox;
+use crate::runtimes::local_model::LocalModel;
 use crate::runtimes::{self, Job, JobError, Plugged};
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -36,6 +37,7 @@ fn take_stdout() -> io::Result<File> {
 
 fn serve(orders: &mut dyn io::BufRead, out: &mut dyn Write) -> io::Result<()> {
     let mut plugged: Option<Box<dyn Plugged>> = None;
+    let mut local: Option<LocalModel> = None;
     while let Some(order) = hear(orders)? {
         let answer = match order {
             Order::Load(load) => match runtimes::plug(&load) {
@@ -49,27 +51,54 @@ fn serve(orders: &mut dyn io::BufRead, out: &mut dyn Write) -> io::Result<()> {
                 Some(container) => run_job(container.as_mut(), &job, out)?,
                 None => JobError::load("no container is loaded in this worker").into(),
             },
+            Order::Probe(probe) => runtimes::probe(&probe),
+            Order::Open { model } => match LocalModel::open(&model) {
+                Ok(opened) => {
+                    local = Some(opened);
+                    Word::Ready
+                }
+                Err(error) => error.into(),
+            },
+            Order::Attempt(attempt) => streaming(out, |stream| with(&mut local, |model| model.attempt(&attempt, stream)))?,
+            Order::Answer { prompt, max_tokens } => {
+                streaming(out, |stream| with(&mut local, |model| model.answer(&prompt, max_tokens, stream)))?
+            }
         };
         say(out, &answer)?;
     }
     Ok(())
 }
 
+fn with(model: &mut Option<LocalModel>, act: impl FnOnce(&mut LocalModel) -> Result<Word, JobError>) -> Result<Word, JobError> {
+    model.as_mut().map_or_else(|| Err(JobError::load("no model is open in this worker")), act)
+}
+
 fn run_job(container: &mut dyn Plugged, job: &Job, out: &mut dyn Write) -> io::Result<Word> {
+    let stream = job.stream;
+    streaming(out, |chunks| {
+        let mut forward = |text: &str| {
+            if stream {
+                chunks(text)
+            }
+        };
+        container.run(job, &mut forward).map(|()| Word::Done)
+    })
+}
+
+/// Carries out an order whose text is passed on as it is made; the last word is what it returns.
+fn streaming(out: &mut dyn Write, act: impl FnOnce(&mut dyn FnMut(&str)) -> Result<Word, JobError>) -> io::Result<Word> {
     let mut broken = None;
     let mut stream = |text: &str| {
-        if job.stream
-            && broken.is_none()
+        if broken.is_none()
             && let Err(error) = say(out, &Word::Chunk { text: text.to_string() })
         {
             broken = Some(error);
         }
     };
-    let result = container.run(job, &mut stream);
-    match (broken, result) {
-        (Some(error), _) => Err(error),
-        (None, Ok(())) => Ok(Word::Done),
-        (None, Err(error)) => Ok(error.into()),
+    let result = act(&mut stream);
+    match broken {
+        Some(error) => Err(error),
+        None => Ok(result.unwrap_or_else(Word::from)),
     }
 }
 

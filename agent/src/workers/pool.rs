@@ -3,7 +3,7 @@
 //! A container's worker runs one job at a time. When it is busy and another job comes, a second one is started, except
 //! for language models: their weights would be read twice for nothing, so the job waits.
 
-use super::process::{Death, Process};
+use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
 use crate::runtimes::{Job, Load};
 use ouro_common::container::{Container, Runtime};
@@ -20,16 +20,12 @@ use tokio_util::sync::CancellationToken;
 /// What a pool needs to know.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// The program that is started as `PROGRAM worker`.
-    pub program: PathBuf,
+    /// How workers are started.
+    pub workers: WorkerOptions,
     /// How long an unused container stays loaded.
     pub idle_timeout: Duration,
-    /// A limit on a worker's address space.
-    pub address_space_bytes: Option<u64>,
     /// The ONNX Runtime library the configuration names.
     pub onnxruntime: Option<PathBuf>,
-    /// Threads a worker may compute with.
-    pub threads: Option<usize>,
 }
 
 /// A job that came to no result.
@@ -156,9 +152,9 @@ impl Pool {
             manifest: container.manifest.clone(),
             model,
             onnxruntime: self.options.onnxruntime.clone(),
-            threads: self.options.threads,
+            threads: self.options.workers.threads,
         };
-        let process = Process::start(&self.options.program, self.options.address_space_bytes)
+        let process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
         let mut busy = Busy::new(self.clone(), container.digest, process);
         busy.carry_out(&Order::Load(Box::new(load)), None).await?;
@@ -168,7 +164,10 @@ impl Pool {
     /// The containers in memory, one entry a worker, with the process ids that say how much memory they take.
     pub fn loaded_now(&self, memory_of: impl Fn(u32) -> Option<u64>) -> Vec<LoadedContainer> {
         let state = self.state();
-        let idle = state.idle.iter().flat_map(|(digest, list)| list.iter().filter_map(|i| Some((*digest, i.process.id()?, false))));
+        let idle = state
+            .idle
+            .iter()
+            .flat_map(|(digest, list)| list.iter().filter_map(|i| Some((*digest, i.process.id()?, false))));
         let busy = state.busy.iter().flat_map(|(digest, list)| list.iter().map(|id| (*digest, *id, true)));
         let mut loaded: Vec<_> = idle.chain(busy).collect();
         loaded.sort_by_key(|(digest, id, _)| (*digest, *id));
@@ -176,6 +175,13 @@ impl Pool {
             .into_iter()
             .map(|(digest, id, busy)| LoadedContainer { digest, memory_bytes: memory_of(id), busy })
             .collect()
+    }
+
+    /// The process ids of all workers.
+    pub fn ids(&self) -> Vec<u32> {
+        let state = self.state();
+        let idle = state.idle.values().flatten().filter_map(|i| i.process.id());
+        idle.chain(state.busy.values().flatten().copied()).collect()
     }
 
     /// Gives up the workers that have been idle for too long, and those of containers that are no longer there.

@@ -5,22 +5,33 @@ use ouro_common::step::Evidence;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+/// How workers are started.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The program that is started as `PROGRAM worker`.
+    pub program: PathBuf,
+    /// A limit on a worker's address space.
+    pub address_space_bytes: Option<u64>,
+    /// Threads a worker may compute with; all when `None`.
+    pub threads: Option<usize>,
+}
+
 /// How a worker ended that was not asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Death {
+pub(crate) struct Death {
     /// In words.
-    pub(super) why: String,
+    pub(crate) why: String,
     /// What speaks for the work's guilt.
-    pub(super) evidence: Option<Evidence>,
+    pub(crate) evidence: Option<Evidence>,
 }
 
 /// A running worker. Dropping it kills it.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     group: Option<Pid>,
     orders: ChildStdin,
@@ -28,14 +39,22 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program worker`. Must be called on a thread that lives as long as the worker: the worker dies with it.
-    pub(super) fn start(program: &Path, address_space_bytes: Option<u64>) -> io::Result<Self> {
-        let mut command = Command::new(program);
+    /// Starts `PROGRAM worker`. Must be called on a thread that lives as long as the worker: the worker dies with it.
+    pub(crate) fn start(options: &WorkerOptions) -> io::Result<Self> {
+        let mut command = Command::new(&options.program);
         command.arg("worker").arg("--parent").arg(std::process::id().to_string());
-        if let Some(bytes) = address_space_bytes {
+        if let Some(bytes) = options.address_space_bytes {
             command.arg("--address-space-bytes").arg(bytes.to_string());
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        if let Some(threads) = options.threads {
+            command.envs(ouro_engine::threads::environment(threads));
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
         let mut child = command.spawn()?;
         let missing = || io::Error::other("a worker without pipes");
         let orders = child.stdin.take().ok_or_else(missing)?;
@@ -48,18 +67,18 @@ impl Process {
     }
 
     /// Its process id, while it runs.
-    pub(super) fn id(&self) -> Option<u32> {
+    pub(crate) fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// Gives an order.
-    pub(super) async fn tell(&mut self, order: &Order) -> io::Result<()> {
+    pub(crate) async fn tell(&mut self, order: &Order) -> io::Result<()> {
         self.orders.write_all(&line(order)).await?;
         self.orders.flush().await
     }
 
     /// The next word; `None` when the worker closed its end.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Word>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Word>> {
         let mut line = vec![];
         let read = (&mut self.words).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).await?;
         if read == 0 {
@@ -72,7 +91,7 @@ impl Process {
     }
 
     /// Kills the worker and all it started.
-    pub(super) fn kill(&mut self) {
+    fn kill(&mut self) {
         if let Some(group) = self.group.take() {
             // That it is dead already is what was wanted.
             let _ = kill_process_group(group, Signal::KILL);
@@ -80,7 +99,7 @@ impl Process {
     }
 
     /// Waits for the end of a worker that stopped talking, and says what it died of.
-    pub(super) async fn autopsy(mut self) -> Death {
+    pub(crate) async fn autopsy(mut self) -> Death {
         let patience = std::time::Duration::from_secs(2);
         match tokio::time::timeout(patience, self.child.wait()).await {
             Ok(Ok(status)) => death(status),
@@ -142,6 +161,9 @@ mod tests {
         let of = |signal: i32| death(ExitStatus::from_raw(signal)).evidence;
         assert_eq!(of(11), Some(Evidence::Signal { number: 11 }));
         assert_eq!(of(9), None);
-        assert_eq!(death(ExitStatus::from_raw(1 << 8)), Death { why: "the worker ended with exit status: 1".into(), evidence: None });
+        assert_eq!(
+            death(ExitStatus::from_raw(1 << 8)),
+            Death { why: "the worker ended with exit status: 1".into(), evidence: None }
+        );
     }
 }

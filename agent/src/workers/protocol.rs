@@ -4,10 +4,12 @@
 
 use crate::runtimes::{Job, JobError, Load};
 use ouro_common::device::RuntimeAvailability;
+use ouro_common::envelope::FirstPassReport;
 use ouro_common::step::FailureClass;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
 
 /// The longest line either side accepts, in bytes: a prompt of 1 MiB, escaped at its worst, with room.
 pub const MAX_LINE_BYTES: usize = 8 << 20;
@@ -20,6 +22,57 @@ pub enum Order {
     Load(Box<Load>),
     /// Run a job in it.
     Run(Box<Job>),
+    /// Say which runtimes work here, and measure the machine.
+    Probe(ProbeOrder),
+    /// Open the model of the first pass; the first order of its worker.
+    Open {
+        /// The GGUF file.
+        model: PathBuf,
+    },
+    /// Try to answer a prompt with it.
+    Attempt(Box<AttemptOrder>),
+    /// Answer a prompt with it, however unsure: nobody else is there.
+    Answer {
+        /// The prompt.
+        prompt: String,
+        /// The most tokens of answer.
+        max_tokens: u32,
+    },
+}
+
+/// What a probe is to find out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeOrder {
+    /// The ONNX Runtime library the configuration names.
+    pub onnxruntime: Option<PathBuf>,
+    /// Whether bandwidth and compute are measured; that takes up to two seconds.
+    pub measure: bool,
+}
+
+/// What the machine achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Bytes read from memory per second, all threads together.
+    pub bandwidth_bytes_per_s: f64,
+    /// FLOP per second on a small f32 matrix product.
+    pub flops_per_s: f64,
+}
+
+/// A prompt for the first pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptOrder {
+    /// The prompt.
+    pub prompt: String,
+    /// How many inputs travel with it.
+    pub inputs: usize,
+    /// The most tokens of answer.
+    pub max_tokens: u32,
+    /// The time the request has, ms.
+    pub budget_ms: u64,
+    /// What the threshold is compared with, if the configuration says so.
+    pub feature: Option<String>,
+    /// The threshold, if the configuration says so.
+    pub threshold: Option<f64>,
 }
 
 /// What a worker answers.
@@ -46,6 +99,20 @@ pub enum Word {
     Probed {
         /// One entry a runtime.
         runtimes: Vec<RuntimeAvailability>,
+        /// What was measured.
+        measured: Option<Measured>,
+    },
+    /// What came of an attempt at the first pass. Chunks before it are an answer that may be shown.
+    Attempted {
+        /// What was found and decided.
+        report: Box<FirstPassReport>,
+        /// The answer, whole; empty when it was offloaded.
+        text: String,
+    },
+    /// The whole answer to an order to answer.
+    Answered {
+        /// The text.
+        text: String,
     },
 }
 

@@ -183,8 +183,7 @@ async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streami
         }
     };
     tracing::info!(%node, epoch, why, "a session ended");
-    world.fleet.tell(node, NodeCommand::Close(why.clone()));
-    world.fleet.close(node, epoch);
+    world.fleet.close(node, epoch, &why);
     if let Err(error) = world.store.close_session(node, epoch, &why).await {
         tracing::warn!(%node, %error, "the end of a session could not be recorded");
     }

@@ -107,11 +107,6 @@ impl Concept {
         !self.converts() && self != Self::Creation
     }
 
-    /// Whether it means nothing without a text, image or table to work on.
-    pub(crate) fn is_statistic(self) -> bool {
-        matches!(self, Self::Table | Self::Digit)
-    }
-
     /// Its phrases, each line a language, in the notation of [`super::phrases`].
     pub(crate) fn phrases(self) -> &'static [&'static str] {
         match self {

@@ -1,7 +1,8 @@
 //! A request, read: what is asked for, what is not wanted, and whether the text it is about stands in the prompt.
 
+use super::asks::{Ask, Target, asks, is_named, refers};
 use super::capability::Capability;
-use super::grammar::{ARTICLES, EMPTY, EMPTY_IDEOGRAPHS, Mark, REFERRING};
+use super::grammar::{EMPTY, EMPTY_IDEOGRAPHS, Mark};
 use super::lexicon::{Concept, LANGUAGE_NAMES};
 use super::payload::{Says, part};
 use super::phrases::{Book, Found, resolve};
@@ -40,30 +41,6 @@ impl Scoped for Meaning {
     }
 }
 
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Target {
-    /// An ability, whichever container has it.
-    Concept(Concept),
-    /// A certain container.
-    Container(Name),
-}
-
-/// One thing asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ask {
-    /// What.
-    pub(crate) target: Target,
-    /// What it works on instead of the inputs: the result of this.
-    pub(crate) of: Option<Target>,
-    /// The inputs it names; empty for all that fit.
-    pub(crate) inputs: Vec<usize>,
-    /// It counts only if it can be served.
-    pub(crate) weak: bool,
-    /// It follows "use" or "run": the container of that name is meant, whatever else would fit.
-    pub(crate) named: bool,
-}
-
 /// A request, read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
@@ -73,7 +50,7 @@ pub(crate) struct Reading {
     pub(crate) unwanted: BTreeSet<Target>,
     /// Everything that fits is asked for.
     pub(crate) all: bool,
-    /// Nothing in particular is asked for ("analyse this").
+    /// Nothing in particular is asked for ("analyse this"), or nothing is said at all.
     pub(crate) generic: bool,
     /// Each input is meant.
     pub(crate) each: bool,
@@ -153,6 +130,7 @@ impl Reader {
         let mut reading = Reading::default();
         let kept = wanted(&text, found, &mut reading);
         reading.asks = asks(&text, &kept);
+        reading.generic |= text.iter().all(|w| SILENT.split_whitespace().any(|s| s == w.plain));
         self.content(&text, &kept, &mut reading);
         reading.text = if parted.has_text { TextInPrompt::Certain } else { self.text_in_prompt(&text, &kept, &reading) };
         reading
@@ -173,13 +151,6 @@ impl Reader {
             let phrases = std::iter::once(capability.name().as_str()).chain(capability.manifest.keywords.iter().map(String::as_str));
             for phrase in phrases {
                 let own = words(phrase);
-                // A name that is the very word for what it does best means that; "summarize" is then "summarise" too.
-                let found = resolve(self.book.candidates(&own), own.len());
-                let concept = found.iter().find(|f| f.hits.len() == own.len()).and_then(|f| f.meaning.concept());
-                let leads = |c| capabilities.iter().filter_map(|o| o.serves(c)).max() == capability.serves(c);
-                if concept.is_some_and(leads) {
-                    continue;
-                }
                 if own.len() > 1 || own.first().is_some_and(|w| !self.is_empty(&w.plain)) {
                     let entry: Vec<&str> = own.iter().map(|w| w.plain.as_str()).collect();
                     book.add(&entry.join(" "), &meaning);
@@ -190,13 +161,22 @@ impl Reader {
     }
 
     fn find(&self, text: &[Word], own: &Book<Meaning>, inputs: &[RequestInput]) -> Vec<Found<Meaning>> {
-        let (referred, other): (Vec<_>, Vec<_>) =
+        let (mut found, other): (Vec<_>, Vec<_>) =
             mentions(text, inputs).into_iter().partition(|f| refers(text, f.first()) && f.hits.len() == 1);
-        let mut found = referred;
-        found.extend(own.candidates(text));
-        found.extend(self.book.candidates(text));
+        let (named, own): (Vec<_>, Vec<_>) = own.candidates(text).into_iter().partition(|f| is_named(text, f.first()));
+        let free = |f: &Found<Meaning>| !named.iter().any(|n| n.hits.iter().any(|h| f.hits.contains(h)));
+        // A name that is the very word for an ability means the ability: "keywords".
+        let whole =
+            |f: &Found<Meaning>, general: &[Found<Meaning>]| general.iter().any(|g| g.hits == f.hits && g.meaning.concept().is_some());
+        let general = self.book.candidates(text);
+        found.extend(own.into_iter().filter(|f| !whole(f, &general)));
+        found.extend(general);
         found.extend(other);
-        resolve(found, text.len())
+        found.retain(free);
+        found.extend(named);
+        let mut found = resolve(found, text.len());
+        drop_accidental(&mut found);
+        found
     }
 
     /// Notes the words no rule knows, and the names of languages.
@@ -245,6 +225,9 @@ impl Reader {
     }
 }
 
+/// Words that say nothing beyond handing something over.
+const SILENT: &str = "this that it here please pls the my a file letter text document attached hello hi bitte hier das dies voila ceci aqui esto ecco questo isto";
+
 /// Words that point at something outside the prompt.
 const POINTING: &str = "this these attached attachment my enclosed letter document file diese diesen dieser dieses dies anbei angehangte cette cet ces esta este esto estos adjunto questa questo queste allegato isto isso anexo \
     dit deze bijgevoegd bijlage ta ten tej tego этот это эту этого bu bunu sunu denna detta den bifogade spoken speak speaks official country countries";
@@ -268,14 +251,14 @@ fn mentions(text: &[Word], inputs: &[RequestInput]) -> Vec<Found<Meaning>> {
     book.candidates(text)
 }
 
-/// Whether the word at `i` is what something is to be done with: "of the summary".
-fn refers(text: &[Word], i: usize) -> bool {
-    let is_one_of = |list: &str, k: usize| list.split_whitespace().any(|w| w == text[k].plain);
-    let near = |k: usize| text[k].gap <= Gap::Space;
-    if i == 0 || !near(i) {
-        return false;
-    }
-    is_one_of(REFERRING, i - 1) || (i > 1 && is_one_of(ARTICLES, i - 1) && near(i - 1) && is_one_of(REFERRING, i - 2))
+/// Drops a conversion or creation whose words merely stand around something else that is asked for: "read the number in
+/// the picture" asks for the number, "write a summary of this letter" for a summary.
+fn drop_accidental(found: &mut Vec<Found<Meaning>>) {
+    let asked: Vec<usize> = found.iter().filter(|f| f.meaning.asks()).map(Found::first).collect();
+    found.retain(|f| {
+        let loose = f.meaning.concept().is_some_and(|c| c.converts() || c == Concept::Creation);
+        !(loose && asked.iter().any(|&at| f.first() < at && at < f.last()))
+    });
 }
 
 /// Separates what is wanted from what is not; weak phrases go if a strong one stays.
@@ -303,89 +286,4 @@ fn wanted(text: &[Word], found: Vec<Found<Meaning>>, reading: &mut Reading) -> V
         }
     }
     kept
-}
-
-/// The asks in order, each target once, with what they work on.
-fn asks(text: &[Word], found: &[Found<Meaning>]) -> Vec<Ask> {
-    let mut asks: Vec<(usize, Ask)> = Vec::new();
-    let mut pending: Option<Target> = None;
-    let first_ask = found.iter().position(|f| f.meaning.asks()).unwrap_or(0);
-    for (k, f) in found.iter().enumerate() {
-        let target = match &f.meaning {
-            Meaning::Concept(concept) => Target::Concept(*concept),
-            Meaning::Container(name) => Target::Container(name.clone()),
-            Meaning::Mark(Mark::Result) => {
-                if let [.., (_, before), (_, last)] = asks.as_mut_slice() {
-                    last.of.get_or_insert_with(|| before.target.clone());
-                }
-                continue;
-            }
-            Meaning::Mark(_) | Meaning::Input(_) => continue,
-        };
-        if refers(text, f.first()) && gives_text(&target) {
-            match asks.last_mut() {
-                None => pending = Some(target),
-                Some((_, last)) if last.target != target => last.of = last.of.take().or(Some(target)),
-                Some(_) => {}
-            }
-            continue;
-        }
-        if asks.iter().any(|(_, a)| a.target == target) {
-            continue;
-        }
-        let of = pending.take().filter(|p| *p != target);
-        asks.push((
-            k,
-            Ask {
-                target,
-                of,
-                inputs: named_inputs(text, found, k, first_ask),
-                weak: f.weak,
-                named: is_named(text, f.first()),
-            },
-        ));
-    }
-    if asks.is_empty()
-        && let Some(target) = pending
-    {
-        return vec![Ask { target, of: None, inputs: Vec::new(), weak: false, named: false }];
-    }
-    asks.into_iter().map(|(_, ask)| ask).collect()
-}
-
-/// Whether the word at `i` follows "use", "run" or the like.
-fn is_named(text: &[Word], i: usize) -> bool {
-    const USING: [&str; 12] = ["use", "using", "run", "apply", "call", "invoke", "execute", "via", "nutze", "verwende", "utilise", "usa"];
-    let article = |k: usize| ARTICLES.split_whitespace().any(|a| a == text[k].plain);
-    let before = if i > 1 && article(i - 1) { i.checked_sub(2) } else { i.checked_sub(1) };
-    before.is_some_and(|k| USING.contains(&text[k].plain.as_str()))
-}
-
-/// Whether the result of `target` can be what another step works on.
-fn gives_text(target: &Target) -> bool {
-    match target {
-        Target::Concept(c) => matches!(c, Concept::Summary | Concept::Keywords) || c.converts(),
-        Target::Container(_) => true,
-    }
-}
-
-/// The inputs named after the phrase `k` and before the next, else those the next one names, else those named first.
-fn named_inputs(text: &[Word], found: &[Found<Meaning>], k: usize, first_ask: usize) -> Vec<usize> {
-    let inputs_in = |range: std::ops::Range<usize>| -> Vec<usize> {
-        let named = found[range].iter().filter_map(|f| if let Meaning::Input(i) = f.meaning { Some(i) } else { None });
-        named.collect::<BTreeSet<_>>().into_iter().collect()
-    };
-    let mut from = k;
-    loop {
-        let next = (from + 1..found.len()).find(|&n| found[n].meaning.asks()).unwrap_or(found.len());
-        let named = inputs_in(from..next);
-        if !named.is_empty() || next == found.len() {
-            return if named.is_empty() { inputs_in(0..first_ask) } else { named };
-        }
-        let one_sentence = text[found[from].first() + 1..=found[next].first()].iter().all(|w| w.gap < Gap::Stop);
-        if !one_sentence {
-            return inputs_in(0..first_ask);
-        }
-        from = next;
-    }
 }

@@ -4,10 +4,12 @@
 //! in general ("analyse this") gets a stated default: summary and key phrases of a text, the statistics of a table,
 //! the digit in an image.
 
+use super::asks::{Ask, Target};
 use super::capability::{Capability, capabilities, overlap};
 use super::draft::{Draft, Tagged};
+use super::intent::is_table;
 use super::lexicon::{Concept, LANGUAGE_CODES};
-use super::reading::{Ask, Reader, Reading, Target, TextInPrompt};
+use super::reading::{Reader, Reading, TextInPrompt};
 use super::refuse::{Obstacle, refusal};
 use super::subject::{Use, prompt, subjects, uses};
 use super::words::words;
@@ -55,7 +57,10 @@ impl Interpreter for RuleInterpreter {
         let planner = Planner { preferred: planner.by_overlap(false), ..planner };
         let planned = planner.plan().and_then(|plan| match validate(&plan, catalogue, &request.given()) {
             Ok(()) => Ok(plan),
-            Err(_) => Err(Obstacle::NotUnderstood),
+            Err(error) => {
+                debug_assert!(false, "the rules wrote an unsound plan: {error}");
+                Err(Obstacle::NotUnderstood)
+            }
         });
         match planned {
             Ok(plan) => Next::Plan(plan),
@@ -67,12 +72,13 @@ impl Interpreter for RuleInterpreter {
     }
 }
 
-struct Planner<'a> {
-    reader: &'a Reader,
-    request: &'a InterpreterRequest,
-    reading: &'a Reading,
-    capabilities: &'a [Capability<'a>],
-    preferred: Vec<usize>,
+/// One planning: everything it looks at.
+pub(crate) struct Planner<'a> {
+    pub(crate) reader: &'a Reader,
+    pub(crate) request: &'a InterpreterRequest,
+    pub(crate) reading: &'a Reading,
+    pub(crate) capabilities: &'a [Capability<'a>],
+    pub(crate) preferred: Vec<usize>,
 }
 
 type Results = BTreeMap<Target, Vec<Tagged>>;
@@ -98,86 +104,13 @@ impl<'a> Planner<'a> {
         self.finish(draft, parts)
     }
 
-    /// What is asked for, with defaults for what is general, and the order among conversions.
-    fn all_asks(&self) -> Result<Vec<Ask>, Obstacle> {
-        let mut asks = self.reading.asks.clone();
-        if asks.is_empty() && self.reading.all {
-            asks = self.everything();
-        }
-        if let Some(i) = self.by_overlap(true).first().copied()
-            && !asks.iter().any(|a| self.concept_of(&a.target).is_some_and(|c| self.capabilities[i].serves(c).is_some()))
-        {
-            asks.push(ask(Target::Container(self.capabilities[i].name().clone())));
-        }
-        if asks.is_empty() && !self.reading.unwanted.is_empty() && !self.reading.generic {
-            return Err(Obstacle::OnlyUnwanted);
-        }
-        if asks.is_empty() && (self.reading.content.len() <= 2 || self.reading.text == TextInPrompt::Certain) {
-            asks = self.defaults();
-        }
-        if asks.is_empty() {
-            return Err(Obstacle::NotUnderstood);
-        }
-        order_conversions(&mut asks);
-        Ok(asks)
-    }
-
-    /// Every container that can work on what there is.
-    fn everything(&self) -> Vec<Ask> {
-        let targets = self.capabilities.iter().filter(|c| c.is_offered()).map(|c| match c.concept() {
-            Some(concept) if self.best(concept).first().is_some_and(|&i| self.capabilities[i].name() == c.name()) => {
-                Target::Concept(concept)
-            }
-            _ => Target::Container(c.name().clone()),
-        });
-        let order = |t: &Target| if let Target::Concept(c) = t { (*c as usize, String::new()) } else { (usize::MAX, format!("{t:?}")) };
-        let mut targets: Vec<Target> = targets.filter(|t| !self.reading.unwanted.contains(t)).collect();
-        targets.sort_by_key(order);
-        targets.dedup();
-        targets.into_iter().map(|t| Ask { weak: true, ..ask(t) }).filter(|a| self.fits_directly(a)).collect()
-    }
-
-    /// Whether an ask of "everything" has something to work on that needs no chain, and that makes sense for it.
-    fn fits_directly(&self, ask: &Ask) -> bool {
-        let concept = self.concept_of(&ask.target);
-        let subjects: Vec<Tagged> = subjects(ask, concept, self.reading, self.request)
-            .into_iter()
-            .filter(|s| !is_table(&s.media) || concept == Some(Concept::Table) || concept.is_none() || self.best(Concept::Table).is_empty())
-            .collect();
-        self.candidates(&ask.target).into_iter().any(|i| {
-            uses(self.capabilities, i, &subjects, self.reading.each, &self.preferred).is_some_and(|u| u.iter().any(|u| u.cost() == 0))
-        })
-    }
-
-    /// What a general request gets, by what is attached; nothing if nothing is.
-    fn defaults(&self) -> Vec<Ask> {
-        let attached = |wanted: &dyn Fn(&MediaType) -> bool| self.request.inputs.iter().any(|i| wanted(&i.media));
-        let text = attached(&|m| m.main() == "text" && !is_table(m)) || (self.request.inputs.is_empty() && self.reading.generic);
-        let mut concepts = Vec::new();
-        if text {
-            concepts.extend([Concept::Summary, Concept::Keywords]);
-        }
-        if attached(&is_table) {
-            concepts.push(Concept::Table);
-        }
-        if attached(&|m| m.main() == "image") {
-            concepts.push(Concept::Digit);
-        }
-        if attached(&|m| m.main() == "audio") {
-            concepts.push(Concept::Transcript);
-        }
-        let served = concepts
-            .into_iter()
-            .filter(|c| !self.best(*c).is_empty() && !self.reading.unwanted.contains(&Target::Concept(*c)));
-        served.map(|c| Ask { weak: true, ..ask(Target::Concept(c)) }).collect()
-    }
-
     /// Writes the steps for `ask`; what it reads from another ask is written first.
     fn serve(&self, ask: &Ask, asks: &[Ask], draft: &mut Draft, results: &mut Results, depth: usize) -> Result<Vec<Tagged>, Obstacle> {
         if let Some(done) = results.get(&ask.target) {
             return Ok(done.clone());
         }
         let concept = self.concept_of(&ask.target);
+        let mut extra = Vec::new();
         let mut given = subjects(ask, concept, self.reading, self.request);
         if let Some(of) = &ask.of
             && depth < asks.len()
@@ -186,18 +119,16 @@ impl<'a> Planner<'a> {
                 .iter()
                 .find(|a| a.target == *of)
                 .cloned()
-                .unwrap_or_else(|| Ask { inputs: ask.inputs.clone(), ..self::ask(of.clone()) });
-            let before = draft.clone();
+                .unwrap_or_else(|| Ask { inputs: ask.inputs.clone(), ..super::intent::ask(of.clone()) });
             let read = self.serve(&source, asks, draft, results, depth + 1)?;
             if self.choose(&ask.target, &read).is_ok() {
                 given = read;
             } else if !asks.iter().any(|a| a.target == *of) {
-                // Its result cannot be read here, and nobody asked for it.
-                *draft = before;
-                results.remove(of);
+                // Its result cannot be read here: then both are asked for, side by side.
+                extra = read;
             }
         }
-        let mut written = Vec::new();
+        let mut written = extra;
         for one in self.choose_with_tables(ask, &given)? {
             written.extend(one.write(draft, self.capabilities).into_iter().take(1).map(|(_, tagged)| tagged));
         }
@@ -207,7 +138,7 @@ impl<'a> Planner<'a> {
 
     /// A "summary" of a table means its statistics, unless the container was named.
     fn choose_with_tables(&self, ask: &Ask, given: &[Tagged]) -> Result<Vec<Use<'a>>, Obstacle> {
-        let summary = matches!(ask.target, Target::Concept(Concept::Summary | Concept::Caption)) && !ask.named;
+        let summary = matches!(ask.target, Target::Concept(Concept::Summary | Concept::Caption));
         let (tables, others): (Vec<Tagged>, Vec<Tagged>) = given.iter().cloned().partition(|t| summary && is_table(&t.media));
         if tables.is_empty() || self.best(Concept::Table).is_empty() || (!others.is_empty() && ask.inputs.is_empty() && !self.reading.each)
         {
@@ -240,7 +171,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The containers that may serve `target`, the surest first.
-    fn candidates(&self, target: &Target) -> Vec<usize> {
+    pub(crate) fn candidates(&self, target: &Target) -> Vec<usize> {
         match target {
             Target::Container(name) => (0..self.capabilities.len()).filter(|&i| self.capabilities[i].name() == name).collect(),
             Target::Concept(Concept::Translation) => self.translators(),
@@ -248,7 +179,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn best(&self, concept: Concept) -> Vec<usize> {
+    pub(crate) fn best(&self, concept: Concept) -> Vec<usize> {
         let mut serving: Vec<(u32, usize)> =
             self.capabilities.iter().enumerate().filter_map(|(i, c)| Some((c.serves(concept)?, i))).collect();
         serving.sort_by_key(|(score, i)| (std::cmp::Reverse(*score), *i));
@@ -275,7 +206,7 @@ impl<'a> Planner<'a> {
         self.best(Concept::Translation).into_iter().filter(speaks).collect()
     }
 
-    fn concept_of(&self, target: &Target) -> Option<Concept> {
+    pub(crate) fn concept_of(&self, target: &Target) -> Option<Concept> {
         match target {
             Target::Concept(concept) => Some(*concept),
             Target::Container(name) => self.capabilities.iter().find(|c| c.name() == name).and_then(Capability::concept),
@@ -283,7 +214,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Containers by how much of the request's unexplained words are theirs; `sure`: only those that are meant.
-    fn by_overlap(&self, sure: bool) -> Vec<usize> {
+    pub(crate) fn by_overlap(&self, sure: bool) -> Vec<usize> {
         let is_empty = |word: &str| self.reader.is_empty(word);
         let mut scored: Vec<(u32, usize)> = Vec::new();
         for (i, capability) in self.capabilities.iter().enumerate().filter(|(_, c)| c.is_offered()) {
@@ -343,31 +274,5 @@ impl<'a> Planner<'a> {
         }
         let answer = sinks.pop().ok_or(Obstacle::NotUnderstood)?;
         Ok(draft.finish(PLANNER, answer.tag))
-    }
-}
-
-fn ask(target: Target) -> Ask {
-    Ask { target, of: None, inputs: Vec::new(), weak: false, named: false }
-}
-
-fn is_table(media: &MediaType) -> bool {
-    media.main() == "text" && media.sub() == "csv"
-}
-
-/// A translation asked for after a summary is of the summary; what is asked for after a translation is of the translation.
-fn order_conversions(asks: &mut [Ask]) {
-    use Concept::{Correction, Keywords, Sentiment, Summary, Translation};
-    for i in 1..asks.len() {
-        let (before, rest) = asks.split_at_mut(i);
-        let (Target::Concept(earlier), Target::Concept(this)) = (&before[i - 1].target, &rest[0].target) else {
-            continue;
-        };
-        let follows = matches!(
-            (earlier, this),
-            (Summary, Translation) | (Translation | Correction, Summary | Keywords | Sentiment | Correction | Translation)
-        );
-        if follows && rest[0].of.is_none() && before[i - 1].of.is_none() {
-            rest[0].of = Some(before[i - 1].target.clone());
-        }
     }
 }

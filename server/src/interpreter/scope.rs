@@ -149,3 +149,40 @@ impl<T: Scoped> Scope<'_, T> {
         (start..k).any(|j| self.asks(j))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::InterpreterRequest;
+    use super::super::asks::Target;
+    use super::super::reading::Reader;
+
+    /// How many things are asked for, and how many are not wanted.
+    fn counts(prompt: &str) -> (usize, usize) {
+        let reading = Reader::new().read(&InterpreterRequest { prompt: prompt.into(), inputs: Vec::new() }, &[]);
+        assert!(reading.asks.iter().all(|a| matches!(a.target, Target::Concept(_))));
+        (reading.asks.len(), reading.unwanted.len())
+    }
+
+    #[test]
+    fn a_denial_ends_where_its_clause_ends() {
+        for (prompt, expected) in [
+            ("do not summarise, tell me the language", (1, 1)),
+            ("no summary and no keywords but the language", (1, 2)),
+            ("neither mood nor keywords", (0, 2)),
+            ("fass es nicht zusammen sag mir die Sprache", (1, 1)),
+            ("Zusammenfassung brauche ich nicht, Sprache schon", (1, 1)),
+            ("I don't know the language", (1, 0)),
+            ("is it positive or not", (1, 0)),
+            ("要約しないで、言語", (1, 1)),
+        ] {
+            assert_eq!(counts(prompt), expected, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn an_only_drops_what_was_said_before_but_not_what_it_is_joined_to() {
+        assert_eq!(counts("here is a summary of mine, just tell me the mood"), (1, 1));
+        assert_eq!(counts("the language and only a short summary"), (2, 0));
+        assert_eq!(counts("just the language and the keywords"), (2, 0));
+    }
+}

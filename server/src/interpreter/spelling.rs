@@ -6,21 +6,30 @@
 use super::words::Word;
 use std::collections::BTreeMap;
 
+/// How many unknown words are looked at from each end: a request is at one of them, what is between is its matter.
+const LOOKED_AT: usize = 16;
+
 /// Replaces the plain form of unknown words by what they most likely meant.
 pub(crate) fn correct(text: &mut [Word], vocabulary: &BTreeMap<String, bool>, known: impl Fn(&str) -> bool) {
-    for word in text.iter_mut() {
+    let unknown = |word: &Word| {
         let length = word.plain.chars().count();
-        if !(5..=24).contains(&length) || is_known(&word.plain, vocabulary) || known(&word.plain) {
-            continue;
-        }
-        if let Some(meant) = nearest(&word.plain, vocabulary) {
-            word.plain = meant;
+        (5..=24).contains(&length) && !is_known(&word.plain, vocabulary) && !known(&word.plain)
+    };
+    let mut at: Vec<usize> = (0..text.len()).filter(|&i| unknown(&text[i])).collect();
+    if at.len() > 2 * LOOKED_AT {
+        at.drain(LOOKED_AT..at.len() - LOOKED_AT);
+    }
+    for i in at {
+        if let Some(meant) = nearest(&text[i].plain, vocabulary) {
+            text[i].plain = meant;
         }
     }
 }
 
 fn is_known(word: &str, vocabulary: &BTreeMap<String, bool>) -> bool {
-    vocabulary.contains_key(word) || word.char_indices().any(|(i, c)| vocabulary.get(&word[..i + c.len_utf8()]).copied() == Some(true))
+    // A stem of a few letters begins too many words to vouch for one.
+    let mut stems = word.char_indices().skip(4).map(|(i, c)| &word[..i + c.len_utf8()]);
+    vocabulary.contains_key(word) || stems.any(|stem| vocabulary.get(stem) == Some(&true))
 }
 
 fn nearest(word: &str, vocabulary: &BTreeMap<String, bool>) -> Option<String> {

@@ -1,10 +1,11 @@
 //! What a container is to work on: which inputs, or the prompt, and through which chain each port gets it.
 
+use super::asks::Ask;
 use super::capability::{Capability, is_prompt_port};
 use super::chain::{Link, chain};
 use super::draft::{Draft, Tagged, Written};
 use super::lexicon::Concept;
-use super::reading::{Ask, Reading, TextInPrompt};
+use super::reading::{Reading, TextInPrompt};
 use super::{InterpreterRequest, rules::MAX_FEEDS};
 use ouro_common::container::{MediaType, Port};
 use ouro_common::envelope::PROMPT_TAG;

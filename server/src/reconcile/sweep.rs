@@ -37,9 +37,9 @@ impl Sweeper {
         let now = world.store.now();
         let started = *self.started.get_or_insert(now);
         for (node, epoch) in world.fleet.silent(now, SILENT_AFTER) {
-            world.fleet.tell(node, NodeCommand::Close("no heartbeat for 20 s".into()));
-            world.fleet.close(node, epoch);
-            world.store.close_session(node, epoch, "no heartbeat for 20 s").await?;
+            let why = "no heartbeat for 20 s";
+            world.fleet.close(node, epoch, why);
+            world.store.close_session(node, epoch, why).await?;
             world.nodes_changed();
         }
         release_lost(world, now.since(started)).await?;

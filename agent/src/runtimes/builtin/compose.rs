@@ -95,7 +95,9 @@ fn inline(value: &Value) -> String {
         Value::Number(n) => number(n),
         Value::String(s) => s.trim().to_string(),
         Value::Array(list) => list.iter().map(inline).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => fields.iter().map(|(k, v)| format!("{} {}", k.replace('_', " "), inline(v))).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            fields.iter().map(|(k, v)| format!("{} {}", k.replace('_', " "), inline(v))).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -128,7 +130,11 @@ mod tests {
         let text = composed(&[
             ("language", "application/json", r#"{"language":"de","name":"German","confidence":0.984,"others":[]}"#),
             ("key-points", "text/plain", "First.\nSecond.\n"),
-            ("keywords-2", "application/json", r#"{"keywords":[{"phrase":"solar power","score":4.5},{"phrase":"grid","score":1}]}"#),
+            (
+                "keywords-2",
+                "application/json",
+                r#"{"keywords":[{"phrase":"solar power","score":4.5},{"phrase":"grid","score":1}]}"#,
+            ),
             ("stats", "application/json", r#"{"rows":3,"mean_age":41.50000,"complete":true,"missing":null}"#),
         ]);
         let expected = "Language: German (98 % sure)\n\nKey points\nFirst.\nSecond.\n\nKeywords\n  - solar power\n  - grid\n\n\

@@ -51,7 +51,7 @@ fn read(text: &str) -> (Vec<Sentence<'_>>, Vec<f64>) {
 
 fn pick(text: &str, wanted: Option<usize>) -> Vec<String> {
     let (sentences, counts) = read(text);
-    let wanted = wanted.unwrap_or((sentences.len() / 10).clamp(1, 7)).min(sentences.len());
+    let wanted = wanted.unwrap_or(sentences.len().div_ceil(3).min(5)).min(sentences.len());
     let total: f64 = counts.iter().sum::<f64>().max(1.0);
     let mut weight: Vec<f64> = counts.iter().map(|c| c / total).collect();
     let mut picked = vec![];
@@ -59,7 +59,9 @@ fn pick(text: &str, wanted: Option<usize>) -> Vec<String> {
         let open = sentences.iter().enumerate().filter(|(i, _)| !picked.contains(i));
         let scored = open.map(|(i, s)| (i, score(s, &weight, i, sentences.len())));
         // Of equals the earlier: `max_by` keeps the last, so the order is turned round.
-        let Some((best, _)) = scored.rev().max_by(|a, b| a.1.total_cmp(&b.1)) else { break };
+        let Some((best, _)) = scored.rev().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            break;
+        };
         for word in &sentences[best].words {
             weight[*word] *= weight[*word];
         }

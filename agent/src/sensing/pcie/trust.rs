@@ -83,13 +83,18 @@ fn is_arc(f: &Function) -> bool {
             || (f.link.max().is_none() && says_gen1_x1(f.link.current_gt_per_s, f.link.current_lanes)))
 }
 
-/// A bridge of AMD's directly above an AMD GPU, itself below another bridge, sits on the card. Without the tree above, the
-/// device id must tell: Vega 10 and everything from Navi 10 on has the switch, save the data-centre cards among them.
+/// Bridges of AMD's that sit on cards: all with the GPUs' vendor, and those of Vega 10 and MI200. The bridges of its chipsets
+/// have the same vendor as the latter, so the device must tell.
+fn is_on_card(bridge: &Function) -> bool {
+    bridge.vendor == Some(AMD_GPU) || (bridge.vendor == Some(AMD) && matches!(bridge.device, Some(0x1470 | 0x1471 | 0x14c7)))
+}
+
+/// Without the tree above, the GPU's device id must tell: Vega 10 and everything from Navi 10 on has the switch, save the
+/// data-centre cards among them, which are no VGA controllers.
 fn is_behind_own_switch(f: &Function, upstream: &[&Function]) -> bool {
-    match upstream {
-        [nearest, _, ..] => matches!(nearest.vendor, Some(AMD_GPU | AMD)),
-        [nearest] => nearest.vendor == Some(AMD_GPU),
-        [] => {
+    match upstream.first() {
+        Some(nearest) => is_on_card(nearest),
+        None => {
             f.class.is_none_or(|class| class >> 8 == 0x0300) && f.device.is_some_and(|id| matches!(id, 0x6860..=0x687f | 0x7310..=0x75ff))
         }
     }
@@ -135,6 +140,7 @@ mod tests {
         let gpu = function(0x030000, AMD_GPU, 16.0, 16);
         assert_eq!(trust_of(&gpu, &[&down, &up, &root_port]), LinkTrust::Unreliable);
         assert_eq!(trust_of(&gpu, &[&root_port]), LinkTrust::Measured, "an older card sits directly in the slot");
+        assert_eq!(trust_of(&gpu, &[&root_port, &root_port]), LinkTrust::Measured, "or behind the chipset");
         assert_eq!(trust_of(&Function { device: Some(0x744c), ..gpu.clone() }, &[]), LinkTrust::Unreliable);
         assert_eq!(trust_of(&Function { device: Some(0x67df), ..gpu }, &[]), LinkTrust::Measured, "Polaris has no switch");
         assert_eq!(trust_of(&function(0x030000, INTEL, 2.5, 1), &[]), LinkTrust::Unreliable);

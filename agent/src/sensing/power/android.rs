@@ -21,18 +21,18 @@ pub(crate) struct PhoneBattery {
     pub(crate) file: &'static str,
 }
 
-/// Reads what a recorded phone keeps; `None` on everything else.
+/// Asks the phone, or reads what a recorded one said; `None` on everything else.
 pub(crate) fn read(scan: &Scan<'_>) -> Option<PhoneBattery> {
-    let root = scan.root();
-    if root.is_live() {
-        return None;
-    }
-    for (file, parse) in [(TERMUX_FILE, parse_termux as fn(&str) -> Option<PhoneBattery>), (DUMPSYS_FILE, parse_dumpsys)] {
-        let place = root.top(file);
-        if let Some(text) = scan.table(&place) {
+    let sources = [
+        (TERMUX_FILE, Some("termux-battery-status"), parse_termux as fn(&str) -> Option<PhoneBattery>),
+        // An app may not run dumpsys, so only a recording has it.
+        (DUMPSYS_FILE, None, parse_dumpsys),
+    ];
+    for (file, command, parse) in sources {
+        if let Some(text) = scan.command_output(file, command) {
             match parse(&text) {
                 Some(phone) => return Some(phone),
-                None => scan.warn(place, "is not the output it is named for"),
+                None => scan.warn(scan.root().top(file), "is not the output it is named for"),
             }
         }
     }

@@ -194,10 +194,10 @@ fn energy_wh(attributes: &Attributes<'_>) -> Option<(f64, f64)> {
 
 fn warn_of_contradiction(scan: &Scan<'_>, place: &Place, capacity: Option<f64>) {
     let said = scan.uevent(place, "POWER_SUPPLY_CAPACITY").and_then(|text| text.parse::<f64>().ok());
-    if let (Some(file), Some(uevent)) = (capacity, said) {
-        if (file - uevent).abs() > 1.0 {
-            scan.warn(place, format!("capacity says {file} % and uevent {uevent} %; the attribute counts"));
-        }
+    if let (Some(file), Some(uevent)) = (capacity, said)
+        && (file - uevent).abs() > 1.0
+    {
+        scan.warn(place, format!("capacity says {file} % and uevent {uevent} %; the attribute counts"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// Asking which language something is in.
 pub(crate) const LANGUAGE: &[&str] = &[
-    "language*, what language, which language, language ~ written, written in which language, written in what language, langid, ?lang, \
+    "language*, what language, which language, language ~ written, written in which language, written in what language, langid, lang, whats this in, what is this in, whats it in, what is it in, \
      detect ~ language, identify ~ language, determine ~ language, guess ~ language, recogni* ~ language, name ~ language, \
      which tongue, what tongue, lingo, dialect, what is this written in, what is it written in, whats this written in, \
      is this @lang, is it @lang, is that @lang, is this in @lang, is it in @lang, is this written in @lang, is it written in @lang, is this even @lang, \
@@ -10,7 +10,7 @@ pub(crate) const LANGUAGE: &[&str] = &[
     "sprache, sprachen, welche sprache, welcher sprache, sprache ~ geschrieben, sprache erkennen, erkenne ~ sprache, sprachlich, spracherkennung, \
      ist das @lang, ist dies @lang, ist es @lang, ist der text @lang, ist das auf @lang, @lang oder @lang",
     "langue, langues, quelle langue, dans quelle langue, en quelle langue, langue ~ ecrit, c est du @lang, est ce du @lang, est ce de l @lang, est ce que c est du @lang, \
-     est ce en @lang, @lang ou @lang, du @lang ou du @lang, l @lang ou l @lang",
+     est ce en @lang, ecrit en quoi, c est en quoi, est en quoi, @lang ou @lang, du @lang ou du @lang, l @lang ou l @lang",
     "idioma, idiomas, que idioma, en que idioma, cual idioma, lengua, que lengua, es @lang, esta en @lang, es esto @lang, @lang o @lang, @lang u @lang",
     "lingua, lingue, che lingua, in che lingua, quale lingua, in quale lingua, e @lang, @lang oppure @lang",
     "que lingua, em que idioma, em que lingua, qual idioma, qual o idioma, qual e o idioma, isto e @lang, isso e @lang, esta em @lang, @lang ou @lang",
@@ -23,7 +23,7 @@ pub(crate) const LANGUAGE: &[&str] = &[
     "sprak, spraket, vilket sprak, pa vilket sprak, vilka sprak, ar det @lang, ar detta @lang, @lang eller @lang, sproget, hvilket sprog, sprog, hvilket sprak",
     "언어, 무슨 언어, 어느 언어, 어떤 언어, 무슨 말, 어느 나라 말",
     "لغة, اللغة, لغه, ما هي اللغة, أي لغة, بأي لغة, भाषा, किस भाषा, ภาษา, ภาษาอะไร, ngôn ngữ, tiếng gì, bahasa, bahasa apa, \
-     мова, мовою, якою мовою, jazyk, jazyce, jakem jazyce, nyelv, nyelven, milyen nyelven, limba, ce limba, kieli, kielella, mika kieli, γλωσσα, ποια γλωσσα, שפה, באיזו שפה, زبان",
+     мова, мовою, якою мовою, jazyk*, jakem jazyce, nyelv, nyelven, milyen nyelven, limba, ce limba, kieli, kielella, mika kieli, γλωσσα, ποια γλωσσα, שפה, באיזו שפה, زبان",
 ];
 
 /// Names of languages: what `@lang` stands for.

@@ -56,7 +56,8 @@ pub(super) fn view(db: &Db<'_>, request: RequestId) -> Outcome<Option<RequestRec
         (Some(tag), Some(plan)) if plan > 0 => tags::tag_of_plan(db, request, i64::from(plan), tag)?,
         _ => None,
     };
-    let planner = db.one("SELECT planner FROM plans WHERE request = ?1 ORDER BY n DESC LIMIT 1", [text(&request)], |row| row.get(0))?;
+    let planner: Option<String> =
+        db.one("SELECT planner FROM plans WHERE request = ?1 ORDER BY n DESC LIMIT 1", [text(&request)], |row| row.get(0))?;
     let mut shown = Vec::new();
     if let Some(plan) = plan {
         // Plan 0 is work as well: whoever wrote the plan did it on a node.
@@ -70,7 +71,7 @@ pub(super) fn view(db: &Db<'_>, request: RequestId) -> Outcome<Option<RequestRec
         schema: "ouroboros.trace/1".into(),
         request: request_view(db, &asked),
         first_pass: asked.envelope.first_pass.clone(),
-        planner,
+        planner: planner.or_else(|| asked.refusal.as_ref().map(|r| r.planner.clone())),
         refusal: asked.refusal,
         answer: asked.answer,
         steps: shown,

@@ -33,7 +33,12 @@ pub fn safety(tree: &Tree) -> Vec<Violation> {
 
 fn unexplained(file: &File, rust: &Rust) -> Vec<Violation> {
     let remedy = "say above it, after `// SAFETY:`, why nothing can go wrong";
-    let opens = |rest: &str| ["{", "impl", "extern"].iter().any(|next| rest["unsafe".len()..].trim_start().starts_with(next));
+    // The type of a foreign function, `unsafe extern "C" fn`, does nothing that needs a reason.
+    let opens = |rest: &str| {
+        let after = rest["unsafe".len()..].trim_start();
+        let pointer = after.starts_with("extern") && after.contains("fn(");
+        !pointer && ["{", "impl", "extern"].iter().any(|next| after.starts_with(next))
+    };
     let explained = |line: usize| {
         // A longer reason counts as well, as long as its comment reaches down to the block.
         let touching = rust.comments[..line - 1].iter().rev().take_while(|c| !c.is_empty()).count();

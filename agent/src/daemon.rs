@@ -1,0 +1,208 @@
+//! `ouro-agent run`: wires the parts, and lets go of them in order when it is told to stop.
+
+use crate::clock::unix_ms;
+use crate::config::{Config, with_port};
+use crate::first_pass::{FirstPass, FirstPassOptions};
+use crate::home::{AgentHome, HomeLock, JoinedAs, file_fault};
+use crate::local_api::{ApiOptions, LocalApi, StatusSource};
+use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
+use crate::profile;
+use crate::requests::{Journal, Requests, RequestsOptions};
+use crate::spool::{Spool, clear_folder};
+use crate::steps::{Outbox, Steps, StepsOptions};
+use crate::uplink::{Line, Link, Uplink, UplinkOptions};
+use crate::vitals::{Vitals, VitalsOptions};
+use crate::workers::{Pool, PoolOptions, WorkerOptions};
+use ouro_common::device::Readings;
+use ouro_common::error::{Fault, FaultCode};
+use ouro_common::id::{AgentRunId, BootId};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The time the parts have to end after a signal, before the process does.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// What an agent needs from outside.
+pub struct Options {
+    /// Where everything lies.
+    pub home: AgentHome,
+    /// The configuration.
+    pub config: Config,
+    /// The program whose `worker` command runs models: this one.
+    pub program: PathBuf,
+    /// Which run of the agent this is.
+    pub run: AgentRunId,
+    /// The seed of jitter.
+    pub seed: u64,
+}
+
+/// An agent that has its home and has read its state.
+pub struct Service {
+    options: Options,
+    joined: JoinedAs,
+    boot: BootId,
+    outbox: Outbox,
+    spool: Spool,
+    journal: Journal,
+    _lock: HomeLock,
+}
+
+/// The parts, wired and not yet running.
+struct Parts {
+    watcher: ModulesService,
+    vitals: Vitals,
+    uplink: Uplink,
+    requests: Requests,
+    api: LocalApi,
+    steps: Steps,
+    pool: Pool,
+}
+
+impl Service {
+    /// Takes the home and reads what an earlier run left.
+    ///
+    /// # Errors
+    /// `HOME_IN_USE`; that this machine has not joined; or what the file system says.
+    pub fn open(options: Options) -> Result<Self, Fault> {
+        let home = &options.home;
+        let joined = home.joined()?.filter(|_| home.identity().exists()).ok_or_else(|| {
+            Fault::new(FaultCode::NotFound, "this machine has not joined a fleet")
+                .at(home.root().display())
+                .remedy("ouro-agent join SERVER --token ouro1.…")
+        })?;
+        let lock = home.lock()?;
+        let boot = profile::boot_id()?;
+        let outbox = Outbox::open(home.agent("attempts"), boot).map_err(|e| file_fault(&e))?;
+        let spool = Spool::open(home.agent("spool"), options.config.spool_max_bytes.0).map_err(|e| file_fault(&e))?;
+        let journal = Journal::open(home.agent("requests"), unix_ms()).map_err(|e| file_fault(&e))?;
+        clear_folder(&home.agent("work")).map_err(|e| file_fault(&e))?;
+        Ok(Self { joined, boot, outbox, spool, journal, _lock: lock, options })
+    }
+
+    fn workers(&self, threads: Option<usize>) -> WorkerOptions {
+        let address_space_bytes = self.options.config.workers.address_space_bytes;
+        WorkerOptions { program: self.options.program.clone(), address_space_bytes, threads }
+    }
+
+    fn module_folders(&self) -> Vec<ModuleFolder> {
+        match &self.options.config.modules {
+            Some(folders) => folders.iter().map(|path| ModuleFolder { path: path.clone(), required: true }).collect(),
+            None => vec![ModuleFolder { path: self.options.home.modules(), required: false }],
+        }
+    }
+
+    fn requests(&self, link: Link, readings: watch::Receiver<Arc<Readings>>) -> Requests {
+        let config = &self.options.config;
+        let first_pass = FirstPass::new(FirstPassOptions {
+            config: config.first_pass.clone(),
+            workers: self.workers(config.first_pass.threads),
+            idle_timeout: Duration::from_secs(config.workers.idle_timeout_s),
+            offload_always: config.policy.offload_always,
+        });
+        Requests::new(RequestsOptions { journal: self.journal.clone(), first_pass, link, readings })
+    }
+
+    fn steps(&self, modules: &Modules, link: &Link) -> (Pool, Steps) {
+        let slots = self.options.config.slots(profile::logical_cpus());
+        let threads = usize::try_from((profile::logical_cpus() / slots).max(1)).unwrap_or(1);
+        let pool = Pool::new(PoolOptions {
+            workers: self.workers(Some(threads)),
+            idle_timeout: Duration::from_secs(self.options.config.workers.idle_timeout_s),
+            onnxruntime: self.options.config.onnxruntime.clone(),
+        });
+        let steps = Steps::new(StepsOptions {
+            work: self.options.home.agent("work"),
+            slots,
+            pool: pool.clone(),
+            modules: modules.clone(),
+            spool: self.spool.clone(),
+            outbox: self.outbox.clone(),
+            link: link.clone(),
+        });
+        (pool, steps)
+    }
+
+    /// Wires the parts, and finds out what this node is.
+    async fn wire(&self) -> Result<Parts, Fault> {
+        let root = profile::hardware_root(&self.options.config)?;
+        let (line, link) = Line::new();
+        let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
+        let (pool, steps) = self.steps(&modules, &link);
+        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone() });
+        // The first announcement and the hello must be whole: what is missing in them counts as gone.
+        let probing = self.workers(None);
+        let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
+        let ((), (), profile) = tokio::join!(watcher.look(), vitals.look(), found);
+        let profile = Arc::new(profile);
+        let requests = self.requests(link, readings.clone());
+        let server = with_port(self.options.config.server.as_ref().unwrap_or(&self.joined.server));
+        let (uplink, session) = Uplink::new(UplinkOptions {
+            server: server.clone(),
+            identity: self.options.home.identity(),
+            boot: self.boot,
+            run: self.options.run,
+            profile: profile.clone(),
+            readings,
+            modules: modules.clone(),
+            steps: steps.clone(),
+            spool: self.spool.clone(),
+            line,
+            seed: self.options.seed,
+        });
+        let joined = JoinedAs { server, ..self.joined.clone() };
+        let spool = self.spool.clone();
+        let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
+        let api = LocalApi::open(ApiOptions {
+            socket: self.options.home.socket().to_path_buf(),
+            node: self.joined.node,
+            requests: requests.clone(),
+            status,
+        })?;
+        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool })
+    }
+
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// When the server refuses this node for good, the socket cannot be opened, or the hardware cannot be read.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Fault> {
+        let parts = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            parts = self.wire() => parts?,
+        };
+        let (drain, last) = (CancellationToken::new(), CancellationToken::new());
+        let background = [
+            tokio::spawn(parts.watcher.run(drain.clone())),
+            tokio::spawn(parts.vitals.run(drain.clone())),
+            tokio::spawn(parts.requests.run(drain.clone())),
+            tokio::spawn(parts.api.run(drain.clone())),
+        ];
+        let mut session = tokio::spawn(parts.uplink.run(last.clone()));
+        tracing::info!(node = %self.joined.node, name = self.joined.name, "the agent runs");
+        let ended = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = &mut session => Some(ended),
+        };
+        tracing::info!("stopping");
+        let (steps, pool) = (parts.steps, parts.pool);
+        let goodbye = async {
+            drain.cancel();
+            steps.drain().await;
+            pool.clear();
+            last.cancel();
+            let session = match ended {
+                Some(ended) => ended,
+                None => session.await,
+            };
+            for part in background {
+                let _ = part.await;
+            }
+            session.unwrap_or_else(|e| Err(Fault::new(FaultCode::Internal, format!("the uplink ended: {e}"))))
+        };
+        // What has not ended by then ends with the process; everything that matters is on the disk.
+        tokio::time::timeout(DRAIN, goodbye).await.unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,121 @@
+//! The model of the first pass, inside its worker: hard rules first, then an attempt that is judged before it is shown.
+
+use super::gguf::{failure, generate};
+use super::{JobError, Stream};
+use crate::spool::hash_file;
+use crate::workers::protocol::{AttemptOrder, Word};
+use ouro_common::envelope::FirstPassReport;
+use ouro_common::id::Digest;
+use ouro_engine::deferral::{Feature, Rule, Situation, before_start};
+use ouro_engine::language_model::{FirstPassOptions, GenerateOptions, Generation, Hooks, LanguageModel};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+/// The open model, and how fast it was the last time.
+pub struct LocalModel {
+    model: LanguageModel,
+    digest: Digest,
+    name: String,
+    pace: Option<Pace>,
+}
+
+/// Seconds a token.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    prompt_s: f64,
+    decode_s: f64,
+}
+
+impl LocalModel {
+    /// Opens and hashes the model.
+    ///
+    /// # Errors
+    /// `LOAD_FAILED` with what is wrong with the file.
+    pub fn open(path: &Path) -> Result<Self, JobError> {
+        let model = LanguageModel::open(path).map_err(|e| JobError::load(e.to_string()))?;
+        let (digest, _) = hash_file(path).map_err(|e| JobError::load(e.to_string()))?;
+        let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = model.config().name.clone().unwrap_or(file);
+        Ok(Self { model, digest, name, pace: None })
+    }
+
+    /// Tries to answer; what goes to `stream` may be shown.
+    ///
+    /// # Errors
+    /// When the model itself fails; that it will not answer is no error.
+    pub fn attempt(&mut self, order: &AttemptOrder, stream: Stream<'_>) -> Result<Word, JobError> {
+        let rule = self.rule(order)?;
+        let start = Instant::now();
+        let prompt_tokens = self.model.count_tokens(&order.prompt).map_err(|e| failure(&e))?;
+        let situation = Situation {
+            has_model: true,
+            prompt_tokens,
+            answer_tokens: rule.tokens,
+            context: self.model.config().context,
+            inputs: order.inputs,
+            forecast_s: self.pace.map(|p| p.prompt_s * prompt_tokens as f64 + p.decode_s * rule.tokens as f64),
+            deadline_s: order.budget_ms as f64 / 1000.0,
+            remote_s: None,
+        };
+        if let Some(refusal) = before_start(&situation) {
+            let report = FirstPassReport {
+                prompt_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
+                flags: vec![refusal.flag],
+                why: refusal.why,
+                elapsed_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+                ..self.report()
+            };
+            return Ok(Word::Attempted { report: Box::new(report), text: String::new() });
+        }
+        let hooks = Hooks { cancel: &|| false, now: &|| start.elapsed() };
+        let max_tokens = usize::try_from(order.max_tokens).unwrap_or(usize::MAX);
+        let options = FirstPassOptions { generate: GenerateOptions { max_tokens, ..GenerateOptions::default() }, rule };
+        let pass = self.model.first_pass(&order.prompt, &options, &hooks, &mut |text| {
+            if !text.is_empty() {
+                stream(text);
+            }
+            ControlFlow::Continue(())
+        });
+        let pass = pass.map_err(|e| failure(&e))?;
+        self.learn(&pass.generation);
+        let text = if pass.report.answered { pass.generation.text } else { String::new() };
+        let report = FirstPassReport { model: Some(self.digest), model_name: Some(self.name.clone()), ..pass.report };
+        Ok(Word::Attempted { report: Box::new(report), text })
+    }
+
+    /// Answers however unsure it is.
+    ///
+    /// # Errors
+    /// When the model fails or the prompt does not fit it.
+    pub fn answer(&mut self, prompt: &str, max_tokens: u32, stream: Stream<'_>) -> Result<Word, JobError> {
+        let max_tokens = usize::try_from(max_tokens).unwrap_or(usize::MAX);
+        let text = generate(&self.model, prompt, max_tokens, stream).map_err(|e| failure(&e))?;
+        Ok(Word::Answered { text })
+    }
+
+    fn report(&self) -> FirstPassReport {
+        FirstPassReport { model: Some(self.digest), model_name: Some(self.name.clone()), ..FirstPassReport::default() }
+    }
+
+    /// The model's own rule, as far as the configuration does not say otherwise.
+    fn rule(&self, order: &AttemptOrder) -> Result<Rule, JobError> {
+        let mut rule = self.model.rule();
+        if let Some(name) = &order.feature {
+            rule.feature = Feature::parse(name).ok_or_else(|| JobError::input(format!("there is no feature {name:?}")))?;
+        }
+        if let Some(threshold) = order.threshold {
+            rule.threshold = threshold;
+        }
+        Ok(rule)
+    }
+
+    fn learn(&mut self, made: &Generation) {
+        if made.tokens.len() > 1 && made.prompt_tokens > 0 {
+            self.pace = Some(Pace {
+                prompt_s: made.timing.prompt.as_secs_f64() / made.prompt_tokens as f64,
+                decode_s: made.timing.decode.as_secs_f64() / (made.tokens.len() - 1) as f64,
+            });
+        }
+    }
+}

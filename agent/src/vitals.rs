@@ -1,0 +1,133 @@
+//! How this node is doing, read every few seconds: the machine's readings, and what this agent's own workers take of it.
+
+use crate::modules::Modules;
+use crate::sensing::host_root::{HostRoot, SYSFS_LIMIT};
+use crate::sensing::nvml::LiveNvml;
+use crate::sensing::readings::Sampler;
+use crate::workers::Pool;
+use ouro_common::device::Readings;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The time between two readings: as often as a heartbeat can carry them.
+const PERIOD: Duration = Duration::from_millis(4500);
+
+/// What the vitals need.
+pub struct VitalsOptions {
+    /// The machine that is read.
+    pub root: HostRoot,
+    /// The workers.
+    pub pool: Pool,
+    /// The containers: a worker of one that is gone is given up.
+    pub modules: Modules,
+}
+
+/// Reads until it is told to stop.
+pub struct Vitals {
+    options: VitalsOptions,
+    taker: Arc<Mutex<(Sampler, OwnCpu)>>,
+    readings: watch::Sender<Arc<Readings>>,
+}
+
+/// The processor time of this agent's workers, those that have ended included as far as they were seen.
+#[derive(Debug, Default)]
+struct OwnCpu {
+    seen: HashMap<u32, Duration>,
+    total: Duration,
+}
+
+impl OwnCpu {
+    fn add(&mut self, workers: &[u32], of: impl Fn(u32) -> Option<Duration>) -> Duration {
+        self.seen.retain(|id, _| workers.contains(id));
+        for id in workers {
+            if let Some(now) = of(*id) {
+                let before = self.seen.insert(*id, now).unwrap_or_default();
+                self.total += now.saturating_sub(before);
+            }
+        }
+        self.total
+    }
+}
+
+impl Vitals {
+    /// A reader that has not read yet.
+    pub fn new(options: VitalsOptions) -> (Self, watch::Receiver<Arc<Readings>>) {
+        let (readings, receiver) = watch::channel(Arc::default());
+        let sampler = if options.root.is_live() { Sampler::new().with_nvidia(LiveNvml) } else { Sampler::new() };
+        (Self { options, taker: Arc::new(Mutex::new((sampler, OwnCpu::default()))), readings }, receiver)
+    }
+
+    /// Reads now.
+    pub async fn look(&self) {
+        let known = self.options.modules.now();
+        self.options.pool.tidy(|digest| known.installed.contains_key(digest));
+        let (root, pool, taker) = (self.options.root.clone(), self.options.pool.clone(), self.taker.clone());
+        let taken = tokio::task::spawn_blocking(move || {
+            let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
+            let (sampler, own) = &mut *taker;
+            let own_cpu = own.add(&pool.ids(), cpu_time);
+            Readings { loaded: pool.loaded_now(resident_bytes), ..sampler.sample(&root, own_cpu) }
+        });
+        if let Ok(readings) = taken.await {
+            self.readings.send_replace(Arc::new(readings));
+        }
+    }
+
+    /// Reads every few seconds until `drain`.
+    pub async fn run(self, drain: CancellationToken) {
+        loop {
+            self.look().await;
+            tokio::select! {
+                () = drain.cancelled() => return,
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+        }
+    }
+}
+
+fn process_text(id: u32, file: &str) -> Option<String> {
+    let live = HostRoot::live();
+    let bytes = live.read_bytes(&live.proc(&format!("{id}/{file}")), SYSFS_LIMIT).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Resident memory of a process: proc_pid_statm(5), the second field, in pages.
+fn resident_bytes(id: u32) -> Option<u64> {
+    let pages: u64 = process_text(id, "statm")?.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// User and system time of a process: proc_pid_stat(5), fields 14 and 15, in clock ticks.
+fn cpu_time(id: u32) -> Option<Duration> {
+    let stat = process_text(id, "stat")?;
+    // The name in field 2 may hold spaces and parentheses; the last one ends it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ended_workers_used_stays_counted() {
+        let mut own = OwnCpu::default();
+        let at = |seconds: &'static [(u32, u64)]| move |id| seconds.iter().find(|(i, _)| *i == id).map(|(_, s)| Duration::from_secs(*s));
+        assert_eq!(own.add(&[1, 2], at(&[(1, 5), (2, 1)])), Duration::from_secs(6));
+        assert_eq!(own.add(&[2], at(&[(2, 3)])), Duration::from_secs(8));
+        assert_eq!(own.add(&[1], at(&[(1, 2)])), Duration::from_secs(10), "a new process may get an old number");
+    }
+
+    #[test]
+    fn this_process_has_memory_and_processor_time() {
+        let id = std::process::id();
+        assert!(resident_bytes(id).unwrap() > 100_000);
+        assert!(cpu_time(id).is_some());
+        assert_eq!(resident_bytes(u32::MAX), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! Asks a worker of its own which runtimes work here and what the machine achieves, and lets it go again.
+
+use super::process::{Process, WorkerOptions};
+use super::protocol::{Measured, Order, ProbeOrder, Word};
+use ouro_common::device::RuntimeAvailability;
+use std::time::Duration;
+
+/// A probe that takes longer is killed: some library hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Probes the machine. What cannot be found out is said to be unavailable, with the reason.
+pub async fn probe(options: &WorkerOptions, order: ProbeOrder) -> (Vec<RuntimeAvailability>, Option<Measured>) {
+    let asked = async {
+        let mut worker = Process::start(options).map_err(|e| format!("a worker cannot be started: {e}"))?;
+        let told = worker.tell(&Order::Probe(order)).await;
+        match worker.next().await {
+            Ok(Some(Word::Probed { runtimes, measured })) => Ok((runtimes, measured)),
+            Ok(_) => Err(worker.autopsy().await.why),
+            Err(error) => Err(told.err().unwrap_or(error).to_string()),
+        }
+    };
+    let outcome = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("the probe took longer than 30 s".into()));
+    outcome.unwrap_or_else(|why| {
+        tracing::error!(why, "the runtimes could not be probed");
+        let none = |runtime: &str| RuntimeAvailability { runtime: runtime.into(), available: false, detail: why.clone() };
+        (["builtin", "gguf", "onnx", "oci"].map(none).to_vec(), None)
+    })
+}

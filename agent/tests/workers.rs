@@ -1,0 +1,110 @@
+//! Real workers of the real program: they run, die, are cancelled, and the agent knows why.
+
+use ouro_agent::modules::builtin_container;
+use ouro_agent::runtimes::Job;
+use ouro_agent::workers::probe::probe;
+use ouro_agent::workers::protocol::ProbeOrder;
+use ouro_agent::workers::{Pool, PoolOptions, RunFailure, WorkerOptions};
+use ouro_common::step::{Evidence, FailureClass};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+fn workers() -> WorkerOptions {
+    WorkerOptions { program: env!("CARGO_BIN_EXE_ouro-agent").into(), address_space_bytes: None, threads: Some(1) }
+}
+
+fn pool(idle_timeout: Duration) -> Pool {
+    Pool::new(PoolOptions { workers: workers(), idle_timeout, onnxruntime: None })
+}
+
+fn job(folder: &Path, params: serde_json::Value) -> Job {
+    std::fs::create_dir_all(folder.join("out")).unwrap();
+    Job { folder: folder.into(), params, inputs: vec![], stream: false }
+}
+
+/// Runs `noop` for a minute, does something to its worker, and says how it ended.
+async fn disturbed(act: impl FnOnce(Pid, &CancellationToken)) -> (RunFailure, Duration, Pid) {
+    let home = tempfile::tempdir().unwrap();
+    let (pool, cancel) = (pool(Duration::from_secs(60)), CancellationToken::new());
+    let container = builtin_container("noop").unwrap();
+    let running = {
+        let (pool, cancel, job) = (pool.clone(), cancel.clone(), job(home.path(), serde_json::json!({"sleep_ms": 60_000})));
+        tokio::spawn(async move { pool.run(&container, None, job, None, &cancel).await })
+    };
+    let start = Instant::now();
+    let id = loop {
+        // The first word the worker's parent hears is that it is loaded; give the job time to begin after that.
+        match pool.ids().first() {
+            Some(id) if start.elapsed() > Duration::from_millis(500) => break *id,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+    let disturbed_at = Instant::now();
+    act(pid, &cancel);
+    let failure = running.await.unwrap().unwrap_err();
+    assert!(pool.ids().is_empty(), "a dead worker is in no list");
+    (failure, disturbed_at.elapsed(), pid)
+}
+
+#[tokio::test]
+async fn a_worker_stays_loaded_and_a_refused_job_does_not_cost_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (pool, cancel) = (pool(Duration::ZERO), CancellationToken::new());
+    let container = builtin_container("noop").unwrap();
+    let bad = job(home.path(), serde_json::json!({"output_bytes": -1}));
+    let refused = pool.run(&container, None, bad, None, &cancel).await.unwrap_err();
+    assert_eq!((refused.class, refused.evidence), (FailureClass::InvalidInput, None));
+    let first = pool.ids();
+    let good = job(home.path(), serde_json::json!({"output_bytes": 100_000}));
+    let times = pool.run(&container, None, good, None, &cancel).await.unwrap();
+    assert_eq!(std::fs::metadata(home.path().join("out/out")).unwrap().len(), 100_000);
+    assert_eq!(pool.ids(), first, "the same worker did it");
+    assert!(times.plug < Duration::from_millis(50), "it was loaded: {times:?}");
+    pool.tidy(|_| true);
+    assert!(pool.ids().is_empty(), "an idle worker past its time is given up");
+}
+
+#[tokio::test]
+async fn a_segmentation_fault_is_evidence_and_a_kill_is_none() {
+    let (crash, _, _) = disturbed(|worker, _| kill_process(worker, Signal::SEGV).unwrap()).await;
+    assert_eq!((crash.class, crash.evidence), (FailureClass::Crashed, Some(Evidence::Signal { number: 11 })));
+    let (killed, _, _) = disturbed(|worker, _| kill_process(worker, Signal::KILL).unwrap()).await;
+    assert_eq!((killed.class, killed.evidence), (FailureClass::Crashed, None), "anybody may have sent it");
+}
+
+#[tokio::test]
+async fn cancelling_ends_the_worker_at_once() {
+    let (failure, took, worker) = disturbed(|_, cancel| cancel.cancel()).await;
+    assert_eq!(failure.class, FailureClass::Drained);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let gone = async {
+        while test_kill_process(worker).is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the worker is gone");
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_worker_is_a_failure_to_load() {
+    let home = tempfile::tempdir().unwrap();
+    let options = WorkerOptions { program: "/bin/false".into(), ..workers() };
+    let pool = Pool::new(PoolOptions { workers: options, idle_timeout: Duration::ZERO, onnxruntime: None });
+    let container = builtin_container("noop").unwrap();
+    let job = job(home.path(), serde_json::json!({}));
+    let failure = pool.run(&container, None, job, None, &CancellationToken::new()).await.unwrap_err();
+    assert_eq!((failure.class, failure.evidence), (FailureClass::Crashed, None), "{}", failure.why);
+}
+
+#[tokio::test]
+async fn a_missing_onnx_runtime_is_said_with_its_remedy() {
+    let order = ProbeOrder { onnxruntime: Some("/nowhere/libonnxruntime.so".into()), measure: false };
+    let (runtimes, measured) = probe(&workers(), order).await;
+    let of = |name: &str| runtimes.iter().find(|r| r.runtime == name).unwrap();
+    assert!(of("builtin").available && of("gguf").available && !of("onnx").available);
+    assert!(of("onnx").detail.contains("/nowhere/libonnxruntime.so"), "{}", of("onnx").detail);
+    assert_eq!(measured, None);
+}

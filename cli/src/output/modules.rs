@@ -1,0 +1,83 @@
+//! `ouroctl modules`: which modules sit where, whether they can be used, how fast they read, and what is on them.
+
+use super::page::Page;
+use super::quantity::{counted, rate};
+use super::{Style, Tone, text};
+use ouro_common::document::{ContainerView, ModuleView, ModulesDocument};
+use ouro_common::module::ModuleState;
+
+/// A paragraph per module.
+pub(crate) fn render(document: &ModulesDocument, style: Style) -> String {
+    let mut page = Page::new(style);
+    if document.modules.is_empty() {
+        page.text(
+            0,
+            "No modules yet. Push in a stick with containers on it, or put a folder of containers into an agent's `modules` folder.",
+        );
+    }
+    for module in &document.modules {
+        paragraph(&mut page, module);
+    }
+    page.finish()
+}
+
+fn paragraph(page: &mut Page, module: &ModuleView) {
+    let speed = module.read_bytes_per_s.map_or_else(|| "read speed unknown".to_string(), |r| format!("reads {}", rate(r)));
+    let place = format!(
+        "in {} at {}, {speed}, {}",
+        module.node_name,
+        module.slot,
+        counted(module.containers.len(), "container", "containers")
+    );
+    page.heading(&text::cut(&module.label, 40), &place);
+    let (word, tone) = state(module.state);
+    let why = if module.why.is_empty() { String::new() } else { format!(": {}", module.why) };
+    page.toned_item(2, "state", &format!("{word}{why}"), Some(tone));
+    page.item(2, "module", &format!("{}…", module.module.short()));
+    for container in &module.containers {
+        page.item(2, &text::cut(&container.container.to_string(), 30), &summary(container));
+    }
+    for problem in &module.problems {
+        page.toned_item(2, "problem", problem, Some(Tone::Bad));
+    }
+}
+
+/// `language of a text; onnx, text/plain → application/json, 3f2a…`.
+fn summary(container: &ContainerView) -> String {
+    let ports = |ports: &[ouro_common::container::Port]| {
+        let media: Vec<_> = ports.iter().map(|p| p.media.to_string()).collect();
+        if media.is_empty() { "nothing".to_string() } else { media.join(", ") }
+    };
+    format!(
+        "{}; {}, {} → {}, {}…",
+        container.summary,
+        container.runtime,
+        ports(&container.inputs),
+        ports(&container.outputs),
+        container.digest.short()
+    )
+}
+
+fn state(state: ModuleState) -> (&'static str, Tone) {
+    match state {
+        ModuleState::Seen => ("seen, not mounted yet", Tone::Warn),
+        ModuleState::Mounted => ("mounted, not verified yet", Tone::Warn),
+        ModuleState::Verified => ("verified", Tone::Good),
+        ModuleState::Ready => ("ready", Tone::Good),
+        ModuleState::Untrusted => ("untrusted", Tone::Bad),
+        ModuleState::Incomplete => ("incomplete", Tone::Bad),
+        ModuleState::Suspect => ("suspect", Tone::Bad),
+        ModuleState::Conflict => ("in conflict", Tone::Bad),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn modules_say_where_they_are_and_what_is_on_them() {
+        insta::assert_snapshot!(render(&sample::modules(), Style::PLAIN));
+    }
+}
