@@ -2,3 +2,4 @@
 
 pub mod hwdetect;
 pub mod sensing;
+pub mod snapshot;

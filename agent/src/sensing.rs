@@ -98,3 +98,14 @@ fn guarded<T: Default>(scan: &Scan<'_>, sensor: &str, read: impl FnOnce() -> T) 
         T::default()
     })
 }
+
+/// What a recording of this machine will be asked for its load instead of two readings of the counters.
+pub(crate) fn recorded_load(scan: &Scan<'_>) -> Option<f64> {
+    readings::load::read_load_average(scan)
+}
+
+/// What the phone's commands print, with the file that stands for each in a recording.
+pub(crate) fn phone_output(scan: &Scan<'_>) -> Vec<(&'static str, String)> {
+    let termux = scan.command_output(power::android::TERMUX_FILE, Some("termux-battery-status"));
+    termux.map(|text| (power::android::TERMUX_FILE, text)).into_iter().collect()
+}

@@ -12,7 +12,7 @@ use ouro_common::device::Readings;
 use std::time::Duration;
 
 mod clock;
-mod load;
+pub(crate) mod load;
 
 /// Takes readings; it remembers the counters of the last time.
 #[derive(Default)]
