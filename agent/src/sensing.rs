@@ -81,7 +81,14 @@ pub fn report(root: &HostRoot, options: ReportOptions<'_>) -> HardwareReport {
 /// Silent unless the machine has a GPU that NVML should know.
 fn ask_nvidia(scan: &Scan<'_>, source: &dyn NvidiaSource, has_gpu: bool) -> NvidiaReport {
     match source.read_gpus() {
-        Ok(report) => report,
+        Ok(report) => {
+            for gpu in &report.gpus {
+                if let Some(problem) = &gpu.problem {
+                    scan.warn(&gpu.address, format!("this GPU {problem}"));
+                }
+            }
+            report
+        }
         Err(error) => {
             if has_gpu {
                 scan.warn("NVML", format!("an NVIDIA GPU is there, but {error}"));
