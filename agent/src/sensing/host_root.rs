@@ -73,7 +73,7 @@ pub enum ReadError {
         expected: &'static str,
     },
     /// More links than the kernel would follow.
-    #[error("{0} is a loop of symbolic links")]
+    #[error("is a loop of symbolic links")]
     Loop(Place),
     /// The kernel or the file system refused.
     #[error("{place}: {source}")]
