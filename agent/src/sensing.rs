@@ -19,6 +19,8 @@ mod nvme;
 pub mod nvml;
 mod pcie;
 mod power;
+#[cfg(test)]
+pub(crate) mod properties;
 pub mod readings;
 pub mod rtt;
 pub mod scan;

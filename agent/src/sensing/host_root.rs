@@ -312,7 +312,7 @@ impl HostRoot {
 }
 
 /// A sort key that puts numbers inside names in numeric order.
-fn natural_key(name: &str) -> Vec<(u64, String)> {
+pub(crate) fn natural_key(name: &str) -> Vec<(u64, String)> {
     let mut key = Vec::new();
     let mut rest = name;
     while !rest.is_empty() {

@@ -19,6 +19,9 @@ const SECRET_KEYS: &[&str] = &["serial", "uuid", "wwid", "guid", "asset tag", "a
 /// Keys whose value is a secret if they are just this.
 const SECRET_WHOLE_KEYS: &[&str] = &["mac", "mac address", "mac_address", "hid_uniq", "uniq", "host"];
 
+/// No form is longer; a file of one character must not cost the square of its length.
+const LONGEST_FORM: usize = 255;
+
 /// A scrubber and what it has replaced so far.
 #[derive(Debug)]
 pub(super) struct Scrubber {
@@ -99,8 +102,7 @@ impl Scrubber {
         let mut rest = text;
         let mut previous: Option<char> = None;
         while let Some(first) = rest.chars().next() {
-            let at_start = previous.is_none_or(|c| !c.is_ascii_alphanumeric());
-            if let Some((length, replacement)) = at_start.then(|| self.match_secret(rest)).flatten() {
+            if let Some((length, replacement)) = self.match_secret(rest, previous) {
                 out.push_str(&replacement);
                 previous = rest[..length].chars().last();
                 rest = &rest[length..];
@@ -113,15 +115,19 @@ impl Scrubber {
         out
     }
 
-    /// The secret that `text` starts with: its length and what replaces it.
-    fn match_secret(&mut self, text: &str) -> Option<(usize, String)> {
-        let ends = |length: usize| !text[length..].starts_with(|c: char| c.is_ascii_alphanumeric());
-        if let Some(length) = match_uuid(text).filter(|length| ends(*length)) {
+    /// The secret that `text` starts with: its length and what replaces it. A long form is one wherever it stands, a short one
+    /// only as a word of its own.
+    fn match_secret(&mut self, text: &str, previous: Option<char>) -> Option<(usize, String)> {
+        if let Some(length) = match_uuid(text) {
             return Some((length, self.number(0, &text[..length])));
         }
-        if let Some(length) = match_hardware_address(text).filter(|length| ends(*length)) {
+        if let Some(length) = match_hardware_address(text).filter(|_| previous.is_none_or(|c| !c.is_ascii_hexdigit())) {
             return Some((length, self.number(1, &text[..length])));
         }
+        if previous.is_some_and(|c| c.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let ends = |length: usize| !text[length..].starts_with(|c: char| c.is_ascii_alphanumeric());
         if let Some((length, kind)) = match_network_address(text) {
             return Some((length, self.number(kind, &text[..length])));
         }
@@ -161,7 +167,7 @@ fn is_secret_key(key: &str) -> bool {
 }
 
 fn hex_run(text: &str) -> usize {
-    text.bytes().take_while(u8::is_ascii_hexdigit).count()
+    text.bytes().take(LONGEST_FORM).take_while(u8::is_ascii_hexdigit).count()
 }
 
 /// `123e4567-e89b-12d3-a456-426614174000`.
@@ -172,7 +178,8 @@ fn match_uuid(text: &str) -> Option<usize> {
             text[at..].starts_with('-').then_some(())?;
             at += 1;
         }
-        (hex_run(&text[at..]) == length).then_some(())?;
+        let run = hex_run(&text[at..]);
+        (run == length || index == 4 && run > length).then_some(())?;
         at += length;
     }
     Some(at)
@@ -182,8 +189,8 @@ fn match_uuid(text: &str) -> Option<usize> {
 fn match_hardware_address(text: &str) -> Option<usize> {
     let separator = *text.as_bytes().get(2).filter(|byte| matches!(byte, b':' | b'-'))?;
     let (mut at, mut pairs) = (0, 0);
+    (hex_run(text) == 2).then_some(())?;
     loop {
-        (hex_run(&text[at..]) == 2).then_some(())?;
         at += 2;
         pairs += 1;
         let next_is_pair = text.as_bytes().get(at) == Some(&separator) && hex_run(&text[at + 1..]) == 2;
@@ -196,7 +203,7 @@ fn match_hardware_address(text: &str) -> Option<usize> {
 
 /// An IPv4 address (form 2) or an IPv6 address (form 3).
 fn match_network_address(text: &str) -> Option<(usize, usize)> {
-    let run = text.bytes().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
+    let run = text.bytes().take(LONGEST_FORM).take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
     let word = text[..run].trim_end_matches(['.', ':']);
     let ends = !text[word.len()..].starts_with(|c: char| c.is_ascii_alphanumeric());
     if !ends {
@@ -212,7 +219,7 @@ fn match_network_address(text: &str) -> Option<(usize, usize)> {
 /// `user@host`, as kernels name their builder.
 fn match_mail_address(text: &str) -> Option<usize> {
     let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'+');
-    let user = text.bytes().take_while(is_part).count();
-    let host = text.get(user..)?.strip_prefix('@')?.bytes().take_while(is_part).count();
+    let user = text.bytes().take(LONGEST_FORM).take_while(is_part).count();
+    let host = text.get(user..)?.strip_prefix('@')?.bytes().take(LONGEST_FORM).take_while(is_part).count();
     (user > 0 && host > 0).then_some(user + 1 + host)
 }

@@ -1,6 +1,7 @@
 //! A snapshot gives the same report as the machine, and nothing of what names the machine.
 
 use super::*;
+use crate::sensing::properties::{fuzz, fuzz_time};
 use std::process::Command;
 
 /// A laptop with every kind of secret in the places where real machines keep them.
@@ -183,4 +184,17 @@ fn forms_are_found_and_lookalikes_are_left() {
     assert_eq!(scrubber.scrub_text("{\"serial\": \"abc\", \"x\": 1}").matches("abc").count(), 0);
     let twice = scrubber.scrub_text("a 00-11-22-33-44-55 b 00:11:22:33:44:55");
     assert_eq!(twice, "a 02:00:00:00:00:02 b 02:00:00:00:00:02", "one address, one replacement");
+}
+
+#[test]
+fn the_scrubber_survives_anything_and_scrubs_once() {
+    fuzz("scrubber", fuzz_time() / 5, |bytes| {
+        let mut scrubber = Scrubber::new(vec!["planet".into()]);
+        let once = scrubber.scrub_file("uevent", bytes);
+        let text = String::from_utf8_lossy(&once).to_ascii_lowercase();
+        proptest::prop_assert!(!text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "planet"));
+        proptest::prop_assert!(!text.contains("deadbeef-1111-2222"), "{}", text);
+        let _path = scrubber.scrub_path(&text);
+        Ok(())
+    });
 }

@@ -33,7 +33,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         match text.trim().to_ascii_lowercase().replace(['_', '-'], " ").as_str() {
             "charging" => Self::Charging,
             "discharging" => Self::Discharging,
