@@ -14,4 +14,5 @@ mod session;
 mod translate;
 
 pub use link::Link;
+pub(crate) use link::call_fault;
 pub use session::{Line, Status, Uplink, UplinkOptions};

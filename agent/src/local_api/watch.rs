@@ -3,6 +3,8 @@
 use super::forward::client;
 use crate::clock::unix_ms;
 use crate::requests::{Live, LiveState, Progress, Requests, Stage, result_document};
+use crate::uplink::call_fault;
+use ouro_common::error::FaultCode;
 use ouro_common::id::RequestId;
 use ouro_proto::convert::{document, status_of};
 use ouro_proto::wire;
@@ -103,7 +105,7 @@ async fn there(requests: &Requests, id: RequestId, after: u64, events: &Events) 
                         }
                     }
                 }
-                Err(status) if status.code() != tonic::Code::Unavailable && status.code() != tonic::Code::Unknown => {
+                Err(status) if call_fault(&status).code != FaultCode::ServerUnreachable => {
                     return events.send(Err(status)).await.ok();
                 }
                 Err(_) => {}

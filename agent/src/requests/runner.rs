@@ -186,6 +186,7 @@ impl Requests {
                 }
                 Err(fault) if fault.code != FaultCode::ServerUnreachable => return Some(failed(fault)),
                 Err(fault) => {
+                    self.link().hurry();
                     if start.elapsed() >= GRACE && record.first_pass.as_ref().is_some_and(|r| r.partial.is_some()) {
                         return self.unsure_answer(record, fault, live).await;
                     }

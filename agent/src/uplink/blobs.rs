@@ -1,10 +1,10 @@
 //! Bytes by digest: fetched to a file that is right or not there, and put from a file, resumed where the line broke.
 
-use super::Link;
+use super::{Link, call_fault};
 use bytes::Bytes;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::Digest;
-use ouro_proto::convert::{digest_to_wire, fault_of};
+use ouro_proto::convert::digest_to_wire;
 use ouro_proto::wire;
 use ouro_proto::wire::blobs_client::BlobsClient;
 use std::io;
@@ -47,8 +47,13 @@ impl Link {
             };
             match result.await {
                 Ok(()) if offset >= size_bytes => {}
-                Err(status) if offset == before && attempt >= ATTEMPTS => return Err(fault_of(&status)),
-                Err(status) if !is_passing(&status) => return Err(fault_of(&status)),
+                Err(status) => {
+                    let fault = call_fault(&status);
+                    let stuck = offset == before && attempt >= ATTEMPTS;
+                    if stuck || fault.code != FaultCode::ServerUnreachable {
+                        return Err(fault);
+                    }
+                }
                 _ if attempt >= ATTEMPTS && offset == before => {
                     return Err(Fault::new(FaultCode::NotFound, "the server's blob ends too early").at(digest));
                 }
@@ -84,16 +89,8 @@ impl Link {
         let reading = tokio::spawn(send_parts(input, header, sender));
         let put = client.put(ReceiverStream::new(parts)).await;
         reading.abort();
-        put.map(|_| ()).map_err(|status| fault_of(&status))
+        put.map(|_| ()).map_err(|status| call_fault(&status))
     }
-}
-
-/// Failures of the line rather than of what was asked.
-fn is_passing(status: &tonic::Status) -> bool {
-    matches!(
-        status.code(),
-        tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown | tonic::Code::Internal
-    ) && fault_of(status).code != FaultCode::DiskFull
 }
 
 async fn send_parts(mut input: File, header: wire::BlobHeader, sender: mpsc::Sender<wire::BlobPart>) {

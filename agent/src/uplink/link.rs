@@ -4,9 +4,11 @@
 
 use ouro_common::error::{Fault, FaultCode};
 use ouro_proto::channel::{ClientTls, connect};
+use ouro_proto::convert::fault_of;
 use std::sync::Arc;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// The connections of one session.
 pub(super) struct Connection {
@@ -28,35 +30,22 @@ impl Connection {
 #[derive(Clone)]
 pub struct Link {
     current: watch::Receiver<Option<Arc<Connection>>>,
+    bell: Arc<Notify>,
 }
 
 impl Link {
-    pub(super) fn new() -> (watch::Sender<Option<Arc<Connection>>>, Self) {
-        let (sender, current) = watch::channel(None);
-        (sender, Self { current })
+    pub(super) fn new() -> (watch::Sender<Option<Arc<Connection>>>, Arc<Notify>, Self) {
+        let ((sender, current), bell) = (watch::channel(None), Arc::new(Notify::new()));
+        (sender, bell.clone(), Self { current, bell })
     }
 
-    /// A link that never connects, for an agent that has not joined.
-    pub fn never() -> Self {
-        Self::new().1
+    /// Somebody waits for the server: the next dial comes at once instead of when its turn is.
+    pub fn hurry(&self) {
+        self.bell.notify_one();
     }
 
     fn connection(&self) -> Result<Arc<Connection>, Fault> {
         self.current.borrow().clone().ok_or_else(unreachable_fault)
-    }
-
-    /// Whether there is a session.
-    pub fn is_up(&self) -> bool {
-        self.current.borrow().is_some()
-    }
-
-    /// Waits until there is a session.
-    pub async fn up(&self) {
-        let mut current = self.current.clone();
-        if current.wait_for(Option::is_some).await.is_err() {
-            // The uplink has ended for good; whoever waits has a time limit of its own.
-            std::future::pending::<()>().await;
-        }
     }
 
     /// The channel for requests.
@@ -78,7 +67,34 @@ impl Link {
     }
 }
 
+/// What a call's failure means. One without a fault of the server's in it is the line's: the call may be made again.
+pub(crate) fn call_fault(status: &Status) -> Fault {
+    let fault = fault_of(status);
+    let of_the_line = matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal);
+    if status.details().is_empty() && of_the_line {
+        return Fault::new(FaultCode::ServerUnreachable, format!("the line to the server broke: {}", fault.problem));
+    }
+    fault
+}
+
 fn unreachable_fault() -> Fault {
     Fault::new(FaultCode::ServerUnreachable, "this node has no session with its server now")
         .remedy("see `ouro-agent status`; the agent dials again by itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ouro_proto::convert::status_of;
+
+    #[test]
+    fn a_broken_line_is_told_from_a_refusal() {
+        for broken in [Status::cancelled("connection closed"), Status::unknown("h2"), Status::unavailable("gone")] {
+            assert_eq!(call_fault(&broken).code, FaultCode::ServerUnreachable);
+        }
+        for code in [FaultCode::Cancelled, FaultCode::Internal, FaultCode::DiskFull] {
+            assert_eq!(call_fault(&status_of(&Fault::new(code, "no"))).code, code, "the server said so itself");
+        }
+        assert_eq!(call_fault(&Status::permission_denied("no")).code, FaultCode::PermissionDenied);
+    }
 }

@@ -1,10 +1,10 @@
 //! Requests on their way to the server, over this node's own channel: submitted once, however often they are sent.
 
-use super::Link;
+use super::{Link, call_fault};
 use bytes::Bytes;
 use ouro_common::envelope::Envelope;
 use ouro_common::error::Fault;
-use ouro_proto::convert::{envelope, fault_of};
+use ouro_proto::convert::envelope;
 use ouro_proto::wire;
 use ouro_proto::wire::requests_client::RequestsClient;
 use ouro_proto::wire::submit_part::Body;
@@ -38,7 +38,7 @@ impl Link {
         });
         let submitted = client.submit(ReceiverStream::new(parts)).await;
         reading.abort();
-        submitted.map(|_| ()).map_err(|status| fault_of(&status))
+        submitted.map(|_| ()).map_err(|status| call_fault(&status))
     }
 }
 

@@ -29,7 +29,7 @@ use rand::{Rng as _, SeedableRng as _};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -70,13 +70,16 @@ pub struct UplinkOptions {
 }
 
 /// The end of a [`Link`] that the session holds.
-pub struct Line(watch::Sender<Option<Arc<Connection>>>);
+pub struct Line {
+    current: watch::Sender<Option<Arc<Connection>>>,
+    bell: Arc<Notify>,
+}
 
 impl Line {
     /// A line, and the link the others hold.
     pub fn new() -> (Self, Link) {
-        let (sender, link) = Link::new();
-        (Self(sender), link)
+        let (current, bell, link) = Link::new();
+        (Self { current, bell }, link)
     }
 }
 
@@ -147,7 +150,7 @@ impl Uplink {
     pub async fn run(mut self, drain: CancellationToken) -> Result<(), Fault> {
         loop {
             let end = self.session(&drain).await;
-            self.options.line.0.send_replace(None);
+            self.options.line.current.send_replace(None);
             self.rtt.session_lost();
             let problem = match end {
                 End::Drained => return Ok(()),
@@ -165,6 +168,7 @@ impl Uplink {
             tokio::select! {
                 () = drain.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
+                () = self.options.line.bell.notified() => {}
             }
         }
     }
@@ -234,7 +238,7 @@ impl Uplink {
             rtt_ms: self.rtt.estimate().map(|e| e.ema_ms),
         });
         let connection = Connection::new(channel, self.options.server.clone(), tls);
-        self.options.line.0.send_replace(Some(Arc::new(connection)));
+        self.options.line.current.send_replace(Some(Arc::new(connection)));
         Ok(Session { inbound, out, sent: HashSet::new(), announced: None, told: None, sequence: 0 })
     }
 
@@ -274,7 +278,9 @@ impl Uplink {
                     }
                     self.heartbeat(session);
                     let jitter = self.random.random_range(0.9..=1.1);
-                    beat.set(tokio::time::sleep(HEARTBEAT.mul_f64(jitter)));
+                    // The second one comes soon: it brings the round trip that the first one measured.
+                    let period = if session.sequence == 1 { HEARTBEAT / 10 } else { HEARTBEAT };
+                    beat.set(tokio::time::sleep(period.mul_f64(jitter)));
                 }
                 Ok(()) = changes.changed() => {
                     let announcement = changes.borrow_and_update().announcement.clone();
@@ -322,16 +328,15 @@ impl Uplink {
                     self.status.send_modify(|status| status.rtt_ms = rtt_ms);
                 }
             }
-            Said::Assign(assign) => match translate::assignment(assign) {
-                Ok(step) => {
-                    // Assigned again although it ended here: the server has not got the result.
-                    session.sent.remove(&step.key);
-                    steps.assign(step);
-                    self.deliver(session);
+            Said::Assign(assign) => with_key(assign.attempt.clone().as_ref(), |key| {
+                // Assigned again although it ended here: the server has not got the result.
+                session.sent.remove(&key);
+                match translate::assignment(key.clone(), assign) {
+                    Ok(step) => steps.assign(step),
+                    Err(fault) => steps.refuse(&key, RunFailure::new(FailureClass::Rejected, fault.to_string())),
                 }
-                Err((Some(key), fault)) => steps.refuse(&key, RunFailure::new(FailureClass::Rejected, fault.to_string())),
-                Err((None, fault)) => tracing::error!(%fault, "an assignment without a readable key"),
-            },
+                self.deliver(session);
+            }),
             Said::Cancel(cancel) => with_key(cancel.attempt.as_ref(), |key| {
                 tracing::info!(attempt = %key, why = cancel.why, "cancelled");
                 steps.cancel(&key);
