@@ -18,6 +18,7 @@ pub mod profile;
 pub mod requests;
 pub mod runtimes;
 pub mod sensing;
+pub mod snapshot;
 pub mod spool;
 pub mod steps;
 pub mod uplink;

@@ -91,11 +91,13 @@ impl Outbox {
     pub fn end(&self, key: &AttemptKey, outcome: Outcome) -> Result<(), FileError> {
         let ended = Ended { key: key.clone(), outcome };
         let json = serde_json::to_vec(&ended).unwrap_or_default();
+        // Before anybody hears of it: an acknowledgement must find the file it removes. A loss of power costs no more than
+        // running the step again, so this need not be fsynced.
+        let written = durable::write(&self.file(key, "json"), &json, Keep::ThroughCrash);
+        let written = written.and_then(|()| durable::remove(&self.file(key, "open")));
         self.ended().insert(ended.key, Arc::new(ended.outcome));
         self.bell.notify_one();
-        // A loss of power costs no more than running the step again, so this need not be fsynced.
-        durable::write(&self.file(key, "json"), &json, Keep::ThroughCrash)?;
-        durable::remove(&self.file(key, "open"))
+        written
     }
 
     /// The server has the result, or does not want it.
@@ -205,7 +207,7 @@ pub(super) mod tests {
         restarted.begin(&key(2), Keep::ThroughPowerLoss).unwrap();
         let rebooted = Outbox::open(home.path().into(), boot(2)).unwrap();
         assert!(matches!(*rebooted.outcome(&key(2)).unwrap(), Outcome::Failed { evidence: Some(Evidence::Rebooted), .. }));
-        std::fs::write(home.path().join("x.json"), "{half").unwrap();
+        fs::write(home.path().join("x.json"), "{half").unwrap();
         assert_eq!(Outbox::open(home.path().into(), boot(2)).unwrap().keys(), [key(2)], "damage costs one entry, not the start");
     }
 }

@@ -322,16 +322,15 @@ impl Uplink {
                     self.status.send_modify(|status| status.rtt_ms = rtt_ms);
                 }
             }
-            Said::Assign(assign) => match translate::assignment(assign) {
-                Ok(step) => {
-                    // Assigned again although it ended here: the server has not got the result.
-                    session.sent.remove(&step.key);
-                    steps.assign(step);
-                    self.deliver(session);
+            Said::Assign(assign) => with_key(assign.attempt.clone().as_ref(), |key| {
+                // Assigned again although it ended here: the server has not got the result.
+                session.sent.remove(&key);
+                match translate::assignment(key.clone(), assign) {
+                    Ok(step) => steps.assign(step),
+                    Err(fault) => steps.refuse(&key, RunFailure::new(FailureClass::Rejected, fault.to_string())),
                 }
-                Err((Some(key), fault)) => steps.refuse(&key, RunFailure::new(FailureClass::Rejected, fault.to_string())),
-                Err((None, fault)) => tracing::error!(%fault, "an assignment without a readable key"),
-            },
+                self.deliver(session);
+            }),
             Said::Cancel(cancel) => with_key(cancel.attempt.as_ref(), |key| {
                 tracing::info!(attempt = %key, why = cancel.why, "cancelled");
                 steps.cancel(&key);

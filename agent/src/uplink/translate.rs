@@ -4,7 +4,7 @@ use crate::steps::{Assignment, Outcome, StepInput};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::AttemptKey;
 use ouro_common::step::FailureClass;
-use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, document};
+use ouro_proto::convert::{attempt_to_wire, digest_from_wire, digest_to_wire, document};
 use ouro_proto::wire;
 use ouro_proto::wire::node_message::Body;
 use std::time::Duration;
@@ -15,11 +15,9 @@ pub(super) fn fault(fault: &wire::Fault) -> Fault {
     Fault::new(code, fault.problem.clone()).at(&fault.at).remedy(fault.remedy.clone())
 }
 
-/// An assignment; with the key where at least that could be read.
-pub(super) fn assignment(assign: wire::Assign) -> Result<Assignment, (Option<AttemptKey>, Fault)> {
-    let key = attempt_from_wire(assign.attempt.as_ref()).map_err(|fault| (None, fault))?;
-    let with_key = |fault| (Some(key.clone()), fault);
-    let invalid = |field: &str, problem: String| (Some(key.clone()), Fault::new(FaultCode::InvalidArgument, problem).at(field));
+/// What an assignment says about the attempt `key`.
+pub(super) fn assignment(key: AttemptKey, assign: wire::Assign) -> Result<Assignment, Fault> {
+    let invalid = |field: &str, problem: String| Fault::new(FaultCode::InvalidArgument, problem).at(field);
     let params = match assign.params_json.as_slice() {
         [] => serde_json::json!({}),
         json => serde_json::from_slice(json).map_err(|e| invalid("params_json", e.to_string()))?,
@@ -29,9 +27,9 @@ pub(super) fn assignment(assign: wire::Assign) -> Result<Assignment, (Option<Att
     let outputs: Result<_, ouro_common::id::IdError> = outputs.collect();
     Ok(Assignment {
         container: assign.container.parse().map_err(|e| invalid("container", format!("{e}")))?,
-        digest: digest_from_wire(assign.container_digest.as_ref(), "container_digest").map_err(with_key)?,
+        digest: digest_from_wire(assign.container_digest.as_ref(), "container_digest")?,
         params,
-        inputs: inputs.map_err(with_key)?,
+        inputs: inputs?,
         outputs: outputs.map_err(|e| invalid("outputs", e.to_string()))?,
         budget: Duration::from_millis(assign.budget_ms),
         answers: assign.answers,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use unicode_segmentation::UnicodeSegmentation as _;
 
-/// Longer runs are sentences without grammar, not phrases.
+/// Longer runs are sentences without grammar, not phrases; only what they share with others counts.
 const MAX_WORDS: usize = 4;
 
 /// What the port `keywords` gets.
@@ -53,7 +53,7 @@ fn candidates(text: &str) -> Vec<Vec<&str>> {
         }
     }
     runs.push(run);
-    runs.retain(|r| (1..=MAX_WORDS).contains(&r.len()));
+    runs.retain(|r| !r.is_empty());
     runs
 }
 
@@ -64,7 +64,7 @@ fn key(words: &[&str]) -> String {
 
 /// Every phrase once, in the text's order: the runs, and what stands in several of them as a part.
 fn phrases<'a>(runs: &'a [Vec<&'a str>]) -> Vec<(&'a [&'a str], u32)> {
-    let parts = |run: &'a Vec<&'a str>| (1..=run.len()).flat_map(move |n| run.windows(n));
+    let parts = |run: &'a Vec<&'a str>| (1..=run.len().min(MAX_WORDS)).flat_map(move |n| run.windows(n));
     let mut counts: HashMap<String, u32> = HashMap::new();
     for part in runs.iter().flat_map(parts) {
         *counts.entry(key(part)).or_default() += 1;
@@ -73,7 +73,9 @@ fn phrases<'a>(runs: &'a [Vec<&'a str>]) -> Vec<(&'a [&'a str], u32)> {
     for run in runs {
         for part in parts(run) {
             let whole = part.len() == run.len();
-            let Some(count) = counts.get(&key(part)).copied().filter(|n| whole || *n > 1) else { continue };
+            let Some(count) = counts.get(&key(part)).copied().filter(|n| whole || *n > 1) else {
+                continue;
+            };
             counts.remove(&key(part));
             found.push((part, count));
         }
@@ -89,7 +91,7 @@ fn extract(text: &str, count: usize) -> Vec<Phrase> {
         for word in run {
             let entry = words.entry(word.to_lowercase()).or_default();
             entry.0 += 1.0;
-            entry.1 += run.len() as f64;
+            entry.1 += run.len().min(MAX_WORDS) as f64;
         }
     }
     let scored = phrases(&runs).into_iter().map(|(part, count)| {
