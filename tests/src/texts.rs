@@ -9,33 +9,31 @@ dauern voraussichtlich sechs Wochen. Während dieser Zeit bleibt der nördliche 
 statt. Die Anlage wird im Sommer etwa ein Drittel des Stroms liefern, den die Schule verbraucht. Bitte informieren Sie die Eltern rechtzeitig \
 über die geänderten Wege. Für Rückfragen stehen wir Ihnen gerne zur Verfügung.\n\nMit freundlichen Grüßen\nIhr Bauamt\n";
 
-/// Words that sentences are made of; enough of them that no two paragraphs are alike.
+/// Words that sentences are made of.
 const WORDS: [&str; 24] = [
     "river", "harbour", "council", "bridge", "timber", "winter", "market", "engine", "lantern", "orchard", "railway", "granite", "signal",
     "teacher", "weather", "journey", "painter", "archive", "meadow", "furnace", "captain", "library", "machine", "village",
 ];
 
-/// An English document of about `bytes` bytes, the same for the same size.
-pub fn document(bytes: usize) -> String {
+/// A land register of about `bytes` bytes, the same for the same size. No two entries share their numbers, so that a text
+/// tool has as many words to count as it can: 60 MiB keep `summarize` busy for some seconds.
+pub fn register(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 200);
-    let mut n: usize = 1;
+    let mut n: u64 = 0;
     while text.len() < bytes {
-        // A linear congruence: every sentence differs from its neighbours, and the text needs no file.
-        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let word = |shift: u32| WORDS[(n >> shift) % WORDS.len()];
-        let _ = write!(
+        n += 1;
+        // Multiples of primes modulo primes: well mixed, and the text needs no file.
+        let [a, b, c] = [(7_919, 999_983), (104_729, 999_979), (1_299_709, 999_961)].map(|(factor, modulus)| n * factor % modulus);
+        let word = |number: u64| WORDS[usize::try_from(number).unwrap_or(0) % WORDS.len()];
+        let _ = writeln!(
             text,
-            "The {} of the {} was moved to the {} before the {} reached the {} near the old {}. ",
-            word(20),
-            word(25),
-            word(30),
-            word(35),
-            word(40),
-            word(45)
+            "Entry {n}: the {} of lot {:x} was moved to hall {:x} before the {} reached house {:x}.",
+            word(a),
+            a * 31,
+            b * 17,
+            word(b),
+            c * 13
         );
-        if n % 7 == 0 {
-            text.push_str("\n\n");
-        }
     }
     text
 }

@@ -2,7 +2,7 @@
 //!
 //! A line that begins with `$ ` is a command; the lines below it are what it writes to standard output, then what it writes
 //! to standard error with `! ` before each line, then `[exit N]` where N is not 0. What differs from run to run is replaced
-//! before the comparison: ids, times, sizes, numbers with units. `OURO_BLESS=1` writes the file anew.
+//! before the comparison: ids, times of day, numbers. `OURO_BLESS=1` writes the file anew.
 
 use crate::ouroctl::{Ouroctl, Outcome};
 use std::fmt::Write as _;
@@ -89,33 +89,28 @@ fn written(outcome: &Outcome, words: &[(&str, &str)]) -> String {
 /// A line without what differs from run to run.
 fn plain(line: &str, words: &[(&str, &str)]) -> String {
     let line = words.iter().fold(line.to_string(), |line, (placeholder, value)| line.replace(value, placeholder));
-    let mut out = String::new();
-    // Widths follow the numbers, so runs of blanks and of rules are one.
-    for token in line.split_whitespace() {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.push_str(&masked(token));
-    }
-    out
+    let tokens: Vec<String> = line.split_whitespace().map(masked).collect();
+    // Columns are as wide as their numbers, so blanks within a line count as one, and before a number as none.
+    let indent = line.len() - line.trim_start().len();
+    let numeric = tokens.first().is_some_and(|t| t.starts_with(['N', '+', '<']));
+    format!("{}{}", " ".repeat(if numeric { 0 } else { indent }), tokens.join(" "))
 }
 
-/// `12.5` → `N`, ids → `ID`, rules of a table → one.
+/// `12.5` → `N`, `03:14:15` → `TIME`, ids → `ID`. Digits within a word, like those of `UTF-8`, are part of the promise.
 fn masked(token: &str) -> String {
     let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
-    let hexadecimal = |t: &str| t.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if bare.len() >= 8 && hexadecimal(bare) && bare.chars().any(|c| c.is_ascii_digit()) {
+    let hexadecimal = bare.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if bare.len() >= 8 && hexadecimal && bare.chars().any(|c| c.is_ascii_digit()) {
         return token.replace(bare, "ID");
     }
-    if token.len() > 1 && token.chars().all(|c| "─━═-╌".contains(c)) {
-        return "─".into();
+    if bare.len() == 8 && bare.split(':').count() == 3 && bare.chars().all(|c| c.is_ascii_digit() || c == ':') {
+        return token.replace(bare, "TIME");
     }
-    // Version numbers are part of the promise, other numbers are not.
-    if token.contains(':') {
+    if !bare.starts_with(|c: char| c.is_ascii_digit()) || token.contains(':') {
         return token.to_string();
     }
     let (mut out, mut in_number) = (String::new(), false);
-    for c in token.chars() {
+    for c in token.trim_start_matches('<').chars() {
         let digit = c.is_ascii_digit() || (in_number && c == '.');
         if digit && !in_number {
             out.push('N');
@@ -145,8 +140,9 @@ mod tests {
         let words = [("DOC", "/tmp/x/letter.txt")];
         let parts = split("ouroctl submit \"What is  this?\" --file text=DOC \"\"", &words);
         assert_eq!(parts, ["submit", "What is  this?", "--file", "text=/tmp/x/letter.txt", ""]);
-        assert_eq!(plain("request 0198b5d2-7a0c-7d3e  12.5 ms   /tmp/x/letter.txt", &words), "request ID N ms DOC");
-        assert_eq!(plain("langid:1.0.0  ──────  3", &words), "langid:1.0.0 ─ N");
+        assert_eq!(plain("  request 0198b5d2-7a0c-7d3e  12.5 ms   /tmp/x/letter.txt", &words), "  request ID N ms DOC");
+        assert_eq!(plain("langid:1.0.0 is UTF-8  (3/4) at 03:14:15", &words), "langid:1.0.0 is UTF-8 (N/N) at TIME");
+        assert_eq!(plain("     +12 ms  <0.001 127.0.0.1:7443 [OB0022 X]", &words), "+N ms N 127.0.0.1:7443 [OB0022 X]");
     }
 
     #[test]

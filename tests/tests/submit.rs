@@ -199,7 +199,7 @@ fn what_nothing_can_serve_is_refused_with_what_comes_near() {
 #[test]
 fn a_deadline_that_passes_ends_the_request_with_124() {
     let mut fleet = Fleet::of(&[NodeOptions::new("here", &["summarize"])]);
-    let text = fleet.file("long.txt", texts::document(12 << 20));
+    let text = fleet.file("long.txt", texts::register(60 << 20));
     let file = format!("text={}", text.display());
     let here = fleet.node("here").ouroctl();
     let late = here.run(&["submit", "Summarize this", "--file", &file, "--deadline", "1s"]).exits(124);
@@ -214,7 +214,7 @@ fn a_deadline_that_passes_ends_the_request_with_124() {
 #[test]
 fn detached_requests_are_listed_cancelled_and_found_as_last() {
     let mut fleet = Fleet::of(&[NodeOptions::new("here", &["summarize"])]);
-    let text = fleet.file("long.txt", texts::document(12 << 20));
+    let text = fleet.file("long.txt", texts::register(60 << 20));
     let file = format!("text={}", text.display());
     let here = fleet.node("here").ouroctl();
     let detached: Value = here.run(&["submit", "Summarize this", "--file", &file, "--detach", "--output", "json"]).exits(0).json();
@@ -230,7 +230,7 @@ fn detached_requests_are_listed_cancelled_and_found_as_last() {
 #[test]
 fn a_waiting_submit_whose_request_is_cancelled_exits_130() {
     let mut fleet = Fleet::of(&[NodeOptions::new("here", &["summarize"])]);
-    let text = fleet.file("long.txt", texts::document(12 << 20));
+    let text = fleet.file("long.txt", texts::register(60 << 20));
     let file = format!("text={}", text.display());
     let log = fleet.path("submit.log");
     let here = fleet.node("here").ouroctl();
