@@ -1,8 +1,9 @@
 //! A PNG image to the ink of what it shows, as manifests declare it (`kind = "image_gray"`).
 //!
 //! In this order: 8-bit grey, with transparent parts on white (Rec. 601 luma); inverted if dark is ink; the border's mean
-//! becomes 0 and the most ink 1; the bounding box of all ink of at least `threshold`; a square (for `width` = `height`) about its centre that
-//! leaves `margin` on each side of its longer side; averages over equal areas of it, times `scale`. The model's own training code does the same.
+//! becomes 0 and the most ink 1; the bounding box of all ink of at least `threshold`; square cells, as large as the box's
+//! tighter side needs and larger by `margin`, centred on it; the mean ink of each cell, times `scale`. The model's own
+//! training code does the same.
 
 use super::{ImageProblem, OnnxError};
 use ouro_common::container::InputTensor;

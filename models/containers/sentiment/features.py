@@ -40,10 +40,13 @@ def words(text):
     return [word for word in found if word][:MAX_WORDS]
 
 
+def grams(text):
+    read = words(text)
+    return [" ".join(read[i:i + n]) for n in range(MIN_N, MAX_N + 1) for i in range(len(read) - n + 1)]
+
+
 def features(text):
     """{bucket: value}, the non-zero part of the vector."""
-    read = words(text)
-    grams = (" ".join(read[i:i + n]) for n in range(MIN_N, MAX_N + 1) for i in range(len(read) - n + 1))
-    values = {index: math.log1p(count) for index, count in Counter(map(bucket, grams)).items()}
+    values = {index: math.log1p(count) for index, count in Counter(map(bucket, grams(text))).items()}
     norm = math.sqrt(sum(value * value for value in values.values()))
     return {index: value / norm for index, value in values.items()}

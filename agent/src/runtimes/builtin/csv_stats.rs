@@ -136,7 +136,10 @@ mod tests {
         assert_eq!((&found["rows"], &found["columns"], &found["header"]), (&json!(3), &json!(3), &json!(true)));
         let [name, age, city] = [0, 1, 2].map(|n| found["statistics"][n].clone());
         assert_eq!((&name["name"], &name["kind"], &name["distinct"]), (&json!("name"), &json!("text"), &json!(3)));
-        assert_eq!((&age["kind"], &age["min"], &age["median"], &age["max"]), (&json!("number"), &json!(36.0), &json!(41.0), &json!(85.0)));
+        assert_eq!(
+            (&age["kind"], &age["min"], &age["median"], &age["max"]),
+            (&json!("number"), &json!(36.0), &json!(41.0), &json!(85.0))
+        );
         assert_eq!((&city["missing"], &city["most_frequent"][0]), (&json!(1), &json!({"value": "London", "count": 2})));
         assert_eq!(of("a,b\n1,2\n").to_string(), of("a,b\n1,2\n").to_string());
     }

@@ -146,7 +146,8 @@ fn without_points(whole: &str) -> Option<String> {
     let first = groups.next()?;
     let rest: Vec<&str> = groups.collect();
     let digits = first.trim_start_matches(['+', '-']).len();
-    (rest.is_empty() || ((1..=3).contains(&digits) && rest.iter().all(|group| group.len() == 3))).then(|| format!("{first}{}", rest.concat()))
+    (rest.is_empty() || ((1..=3).contains(&digits) && rest.iter().all(|group| group.len() == 3)))
+        .then(|| format!("{first}{}", rest.concat()))
 }
 
 #[cfg(test)]
@@ -155,10 +156,25 @@ mod tests {
 
     #[test]
     fn numbers_are_told_from_text() {
-        for (field, comma, value) in [("1.5", false, 1.5), (" -2e3 ", false, -2000.0), ("1,5", true, 1.5), ("-1.234.567,5", true, -1_234_567.5), ("1.5", true, 1.5)] {
+        for (field, comma, value) in [
+            ("1.5", false, 1.5),
+            (" -2e3 ", false, -2000.0),
+            ("1,5", true, 1.5),
+            ("-1.234.567,5", true, -1_234_567.5),
+            ("1.5", true, 1.5),
+        ] {
             assert_eq!(number(field, comma), Some(value), "{field}");
         }
-        for (field, comma) in [("1,5", false), ("nan", false), ("inf", false), ("1e999", false), ("12.34,5", true), ("1,2,3", true), ("-", false), ("1 000", false)] {
+        for (field, comma) in [
+            ("1,5", false),
+            ("nan", false),
+            ("inf", false),
+            ("1e999", false),
+            ("12.34,5", true),
+            ("1,2,3", true),
+            ("-", false),
+            ("1 000", false),
+        ] {
             assert_eq!(number(field, comma), None, "{field}");
         }
     }
@@ -170,7 +186,10 @@ mod tests {
             column.add(&n.to_string(), false);
         }
         let found = column.json();
-        assert_eq!((&found["distinct"], &found["distinct_exact"], &found["count"]), (&json!(10_000), &json!(false), &json!(10_005)));
+        assert_eq!(
+            (&found["distinct"], &found["distinct_exact"], &found["count"]),
+            (&json!(10_000), &json!(false), &json!(10_005))
+        );
         assert_eq!(Column::new("n".into(), 4000).most_distinct, 100);
     }
 
