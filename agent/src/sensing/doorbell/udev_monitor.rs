@@ -4,10 +4,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use tokio::sync::Notify;
 use udev::MonitorBuilder;
 
+/// Udevd's own socket: it is there while udevd runs.
+const UDEVD: &str = "/run/udev/control";
 const SUBSYSTEMS: [&str; 2] = ["power_supply", "thermal"];
 
 /// The running thread; it ends when this is dropped.
@@ -36,7 +39,8 @@ impl Listener {
 }
 
 fn listen(bell: &Notify, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-    let mut monitor = MonitorBuilder::new()?;
+    // Where no udevd repeats the kernel's events, as in most containers, the kernel itself is heard.
+    let mut monitor = if Path::new(UDEVD).exists() { MonitorBuilder::new()? } else { MonitorBuilder::new_kernel()? };
     for subsystem in SUBSYSTEMS {
         monitor = monitor.match_subsystem(subsystem)?;
     }
