@@ -13,6 +13,7 @@ pub mod home;
 pub mod hwdetect;
 pub mod join;
 pub mod local_api;
+pub mod metric;
 pub mod modules;
 pub mod profile;
 pub mod requests;

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod accelerators;
 pub mod bandwidth;
 mod cpu;
+pub mod doorbell;
 pub mod host_root;
 mod kind;
 mod memory;

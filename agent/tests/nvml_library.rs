@@ -29,7 +29,7 @@ impl FakeLibrary {
         match compiler {
             Ok(status) => assert!(status.success(), "the fake library does not compile"),
             Err(error) => {
-                writeln!(std::io::stderr(), "skipped: no C compiler ({error})").unwrap();
+                std::io::stderr().write_all(format!("skipped: no C compiler ({error})\n").as_bytes()).unwrap();
                 return None;
             }
         }

@@ -5,10 +5,11 @@
 //! or a chain of `..` ends inside the folder and never on the machine that runs the test.
 
 use journal::Journal;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -198,8 +199,8 @@ impl HostRoot {
         // Opening a device can do things, so the kind is asked first; opening a pipe would block for ever, so that is not
         // relied on when it is opened.
         is_file(fs::metadata(&path).map_err(refused)?)?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = fs::File::from(rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| refused(e.into()))?);
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path).map_err(refused)?;
         is_file(file.metadata().map_err(refused)?)?;
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes).map_err(refused)?;

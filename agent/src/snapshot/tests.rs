@@ -49,7 +49,7 @@ fn plant(root: &Path) -> Vec<&'static str> {
         fs::write(path, bytes).unwrap();
     }
     for (link, target) in [
-        ("sys/bus/pci/devices/0000:01:00.0", "/sys/devices/pci0000:00/0000:01:00.0"),
+        ("sys/bus/pci/devices/0000:01:00.0", concat!("/", "sys/devices/pci0000:00/0000:01:00.0")),
         ("sys/class/nvme/nvme0", "../../devices/nvme-fabrics/ctl/nvme0"),
         ("sys/class/power_supply/BAT0", "../../devices/acpi/BAT0"),
         ("sys/class/power_supply/hid-9c:b6:d0:aa:bb:cc-battery", "../../devices/bt/hid-9c:b6:d0:aa:bb:cc-battery"),

@@ -34,7 +34,15 @@ pub struct NvmlLibrary {
     path: Option<PathBuf>,
     loaded: OnceLock<Result<Nvml, String>>,
     /// What each GPU said of itself when it last answered, by the library's index.
-    seen: Mutex<BTreeMap<u32, NvidiaGpu>>,
+    seen: Mutex<BTreeMap<u32, Seen>>,
+}
+
+/// A GPU that has answered at least once.
+#[derive(Debug)]
+struct Seen {
+    identity: NvidiaGpu,
+    /// Whether it answered the last time, so that its loss is logged once and not with every heartbeat.
+    answers: bool,
 }
 
 impl NvmlLibrary {
@@ -69,16 +77,29 @@ impl NvidiaSource for NvmlLibrary {
             let answer = nvml.device_by_index(index).and_then(|device| read_device(&device));
             match answer {
                 Ok(gpu) => {
+                    let known = seen.entry(index).or_insert_with(|| Seen { identity: identity(&gpu), answers: true });
+                    known.answers = true;
+                    // Half an answer is no better than what it said before.
                     if gpu.problem.is_none() {
-                        seen.insert(index, identity(&gpu));
+                        known.identity = identity(&gpu);
                     }
                     gpus.push(gpu);
                 }
                 // One that never answered has no address to be listed under; sysfs lists it all the same.
-                Err(error) => gpus.extend(seen.get(&index).map(|known| NvidiaGpu { problem: Some(describe(&error)), ..known.clone() })),
+                Err(error) => gpus.extend(seen.get_mut(&index).map(|known| known.lost(&error))),
             }
         }
         Ok(NvidiaReport { driver_version: nvml.sys_driver_version().ok(), gpus })
+    }
+}
+
+impl Seen {
+    fn lost(&mut self, error: &NvmlError) -> NvidiaGpu {
+        let problem = describe(error);
+        if std::mem::replace(&mut self.answers, false) {
+            tracing::warn!(address = self.identity.address, "this GPU {problem}");
+        }
+        NvidiaGpu { problem: Some(problem), ..self.identity.clone() }
     }
 }
 
