@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build demo test lint bench install
+.PHONY: help prepare build demo test fuzz lint bench install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -40,6 +40,13 @@ lint: prepare ## format, clippy, licences and sources of the dependencies
 test: lint ## everything: lint, then all tests, those of the source tree's rules included
 	@cargo build --locked --workspace --bins
 	@cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+
+# The same properties as in `make test`, for longer; each says how many cases it had and how many a second.
+FUZZ_SECONDS ?= 600
+fuzz: prepare ## every parser of the sensors against anything, for FUZZ_SECONDS (600)
+	@cargo test --locked -p ouro-agent --lib --test damaged_machines --no-run
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
 
 bench: prepare ## build for speed and measure
 	@cargo build --locked --workspace --bins --release

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod accelerators;
 pub mod bandwidth;
 mod cpu;
+pub mod doorbell;
 pub mod host_root;
 mod kind;
 mod memory;
@@ -19,6 +20,8 @@ mod nvme;
 pub mod nvml;
 mod pcie;
 mod power;
+#[cfg(test)]
+pub(crate) mod properties;
 pub mod readings;
 pub mod rtt;
 pub mod scan;
@@ -81,7 +84,14 @@ pub fn report(root: &HostRoot, options: ReportOptions<'_>) -> HardwareReport {
 /// Silent unless the machine has a GPU that NVML should know.
 fn ask_nvidia(scan: &Scan<'_>, source: &dyn NvidiaSource, has_gpu: bool) -> NvidiaReport {
     match source.read_gpus() {
-        Ok(report) => report,
+        Ok(report) => {
+            for gpu in &report.gpus {
+                if let Some(problem) = &gpu.problem {
+                    scan.warn(&gpu.address, format!("this GPU {problem}"));
+                }
+            }
+            report
+        }
         Err(error) => {
             if has_gpu {
                 scan.warn("NVML", format!("an NVIDIA GPU is there, but {error}"));
@@ -97,4 +107,15 @@ fn guarded<T: Default>(scan: &Scan<'_>, sensor: &str, read: impl FnOnce() -> T) 
         scan.warn(sensor, "this sensor failed; please report it with a snapshot of the machine");
         T::default()
     })
+}
+
+/// What a recording of this machine will be asked for its load instead of two readings of the counters.
+pub(crate) fn recorded_load(scan: &Scan<'_>) -> Option<f64> {
+    readings::load::read_load_average(scan)
+}
+
+/// What the phone's commands print, with the file that stands for each in a recording.
+pub(crate) fn phone_output(scan: &Scan<'_>) -> Vec<(&'static str, String)> {
+    let termux = scan.command_output(power::android::TERMUX_FILE, Some("termux-battery-status"));
+    termux.map(|text| (power::android::TERMUX_FILE, text)).into_iter().collect()
 }

@@ -1,14 +1,18 @@
 //! No file of a machine can stop the report: recorded machines with any of their files replaced by anything are still read.
 
+use hw_fixtures::Fixture;
 use ouro_agent::sensing::host_root::HostRoot;
 use ouro_agent::sensing::nvml::NoNvml;
 use ouro_agent::sensing::readings::Sampler;
 use ouro_agent::sensing::{ReportOptions, report};
 use ouro_common::device::HardwareReport;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a file is turned into.
 #[derive(Debug, Clone)]
@@ -18,6 +22,14 @@ enum Damage {
     Directory,
     LinkToNowhere,
     LinkToItself,
+    /// As some captures pad a value to a page.
+    NulPadded(Vec<u8>),
+    /// A gigabyte with nothing in it.
+    Huge,
+    /// A read would wait for a writer that never comes.
+    Pipe,
+    /// A directory full of files.
+    Crowd,
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
@@ -56,6 +68,10 @@ fn damage() -> impl Strategy<Value = Damage> {
         1 => Just(Damage::Directory),
         1 => Just(Damage::LinkToNowhere),
         1 => Just(Damage::LinkToItself),
+        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(Damage::NulPadded),
+        1 => Just(Damage::Huge),
+        1 => Just(Damage::Pipe),
+        1 => Just(Damage::Crowd),
     ]
 }
 
@@ -86,6 +102,15 @@ fn apply(path: &Path, damage: &Damage) {
         Damage::Directory => fs::create_dir(path).unwrap(),
         Damage::LinkToNowhere => std::os::unix::fs::symlink("/no/such/place", path).unwrap(),
         Damage::LinkToItself => std::os::unix::fs::symlink(path.file_name().unwrap(), path).unwrap(),
+        Damage::NulPadded(bytes) => fs::write(path, [bytes.as_slice(), &[0; 4096]].concat()).unwrap(),
+        Damage::Huge => fs::File::create(path).unwrap().set_len(1 << 30).unwrap(),
+        Damage::Pipe => mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap(),
+        Damage::Crowd => {
+            fs::create_dir(path).unwrap();
+            for name in ["card0", "nvme0", "temp1_input", "accel0", "trip_point_0_type", "node0"] {
+                fs::write(path.join(name), "1").unwrap();
+            }
+        }
     }
 }
 
@@ -108,30 +133,106 @@ fn check(report: &HardwareReport) {
     assert!(serde_json::from_str::<HardwareReport>(&text).is_ok(), "{text}");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+/// A copy of a machine that is damaged and mended again: making a new one for each case would measure the file system.
+struct Workbench {
+    machine: Fixture,
+    dir: tempfile::TempDir,
+    files: Vec<PathBuf>,
+}
 
-    #[test]
-    fn a_damaged_machine_is_still_read(
-        machine in any::<prop::sample::Index>(),
-        damages in prop::collection::vec((any::<prop::sample::Index>(), damage()), 1..40),
-    ) {
-        let fixtures = hw_fixtures::all();
-        let fixture = &fixtures[machine.index(fixtures.len())];
+impl Workbench {
+    fn new(machine: Fixture) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        copy_machine(&machine.root, dir.path(), &mut files, Path::new(""));
+        Self { machine, dir, files }
+    }
+
+    fn survives(&self, damages: &[(prop::sample::Index, Damage)]) {
+        let mut mend = Mend { bench: self, damaged: Vec::new() };
+        for (file, damage) in damages {
+            let file = &self.files[file.index(self.files.len())];
+            if !mend.damaged.contains(&file) {
+                mend.damaged.push(file);
+                apply(&self.dir.path().join(file), damage);
+            }
+        }
+        let root = HostRoot::recorded(self.dir.path());
+        check(&report(&root, ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None }));
+        let readings = Sampler::new().sample(&root, Duration::ZERO);
+        assert!(readings.foreign_load.is_none_or(|load| (0.0..=1.0).contains(&load)));
+        assert!(readings.clock_cap.is_none_or(|cap| cap > 0.0 && cap <= 1.0));
+    }
+}
+
+/// Puts the files back, also after a case that failed.
+struct Mend<'b> {
+    bench: &'b Workbench,
+    damaged: Vec<&'b PathBuf>,
+}
+
+impl Drop for Mend<'_> {
+    fn drop(&mut self) {
+        for file in &self.damaged {
+            let path = self.bench.dir.path().join(file);
+            match path.symlink_metadata() {
+                Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path).unwrap(),
+                Ok(_) => fs::remove_file(&path).unwrap(),
+                Err(_) => {}
+            }
+            fs::copy(self.bench.machine.root.join(file), &path).unwrap();
+        }
+    }
+}
+
+/// For five seconds, or for `OURO_FUZZ_SECONDS`.
+#[test]
+fn a_damaged_machine_is_still_read() {
+    let benches: Vec<Workbench> = hw_fixtures::all().into_iter().map(Workbench::new).collect();
+    let seconds = std::env::var("OURO_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
+    let time = Duration::from_secs_f64(seconds.unwrap_or(5.0));
+    let (started, mut cases) = (Instant::now(), 0u32);
+    while started.elapsed() < time {
+        const BATCH: u32 = 16;
+        let config = ProptestConfig { cases: BATCH, failure_persistence: None, ..ProptestConfig::default() };
+        let damages = prop::collection::vec((any::<prop::sample::Index>(), damage()), 1..40);
+        let case = (any::<prop::sample::Index>(), damages);
+        let run = TestRunner::new(config).run(&case, |(machine, damages)| {
+            benches[machine.index(benches.len())].survives(&damages);
+            Ok(())
+        });
+        if let Err(error) = run {
+            panic!("{error}");
+        }
+        cases += BATCH;
+    }
+    let rate = f64::from(cases) / started.elapsed().as_secs_f64();
+    std::io::stderr()
+        .write_all(format!("damaged machines: {cases} cases, {rate:.0} a second\n").as_bytes())
+        .unwrap();
+}
+
+/// What would hang or fill the memory is refused in no time, whichever file it stands for.
+#[test]
+fn pipes_and_huge_files_cost_nothing() {
+    for damage in [Damage::Pipe, Damage::Huge] {
+        let fixture = hw_fixtures::get("laptop-two-batteries");
         let dir = tempfile::tempdir().unwrap();
         let mut files = Vec::new();
         copy_machine(&fixture.root, dir.path(), &mut files, Path::new(""));
-        for (file, damage) in &damages {
-            let path = dir.path().join(&files[file.index(files.len())]);
-            if path.symlink_metadata().is_ok_and(|m| m.is_file()) {
-                apply(&path, damage);
-            }
+        for file in &files {
+            apply(&dir.path().join(file), &damage);
         }
-        let root = HostRoot::recorded(dir.path());
-        check(&report(&root, ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None }));
-        let readings = Sampler::new().sample(&root, Duration::ZERO);
-        prop_assert!(readings.foreign_load.is_none_or(|load| (0.0..=1.0).contains(&load)));
-        prop_assert!(readings.clock_cap.is_none_or(|cap| cap > 0.0 && cap <= 1.0));
+        let (done, wait) = std::sync::mpsc::channel();
+        let path = dir.path().to_path_buf();
+        std::thread::spawn(move || {
+            let read = report(&HostRoot::recorded(path), ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None });
+            done.send(read).unwrap();
+        });
+        let read = wait.recv_timeout(Duration::from_secs(60)).expect("a read hangs");
+        check(&read);
+        let pipes = read.warnings.iter().filter(|w| w.problem == "is not a file").count();
+        assert_eq!(pipes > 10, matches!(damage, Damage::Pipe), "{:?}", read.warnings);
     }
 }
 

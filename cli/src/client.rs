@@ -9,6 +9,8 @@ mod enrol;
 mod operator;
 mod requests;
 mod route;
+#[cfg(test)]
+mod scripted;
 
 use hyper_util::rt::TokioIo;
 use ouro_common::error::{Fault, FaultCode};

@@ -55,6 +55,8 @@ impl Exit {
             (RequestState::Cancelled, _) => Self::Cancelled,
             (RequestState::Expired, _) | (_, Some(FaultCode::DeadlineExceeded)) => Self::Deadline,
             (_, Some(FaultCode::CannotPlace | FaultCode::PlanRefused)) => Self::CannotPlace,
+            // Nothing was at fault with the work: it never began.
+            (_, Some(FaultCode::ServerUnreachable | FaultCode::DiskFull)) => Self::Error,
             _ => Self::WorkFailed,
         }
     }

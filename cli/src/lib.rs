@@ -51,7 +51,9 @@ fn refuse_usage(error: &clap::Error, json: bool, console: &mut Console) -> Exit 
         },
         _ if json => {
             let problem = error.render().to_string();
-            let problem = problem.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
+            let sentence: Vec<_> =
+                problem.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:")).filter(|l| !l.is_empty()).collect();
+            let problem = sentence.join(" ").trim_start_matches("error: ").to_string();
             let usage = Fault::new(FaultCode::InvalidArgument, problem).remedy("see `ouroctl --help`");
             tell(&Failure::Fault(usage), Format::Json, console);
             Exit::Usage

@@ -2,8 +2,8 @@
 
 pub use link::{PcieLink, coding_efficiency};
 pub use profile::{
-    Accelerator, Cpu, HardwareReport, LinkTrust, Machine, Memory, MemoryKind, NumaNode, Nvme, PcieDevice, Power, PowerSupply, Sensor,
-    Thermal, Warning,
+    Accelerator, AcceleratorProcess, Cpu, HardwareReport, LinkTrust, Machine, Memory, MemoryKind, NumaNode, Nvme, PcieDevice, Power,
+    PowerSupply, Sensor, Thermal, Warning,
 };
 pub use readings::{LoadedContainer, NodeProfile, PowerSource, Readings, RuntimeAvailability};
 

@@ -129,3 +129,50 @@ fn langid_answers_as_its_training_code_does() {
         }
     }
 }
+
+/// A shipped container's model, and what its manifest declares.
+fn container(runtime: &OnnxRuntime, name: &str) -> OnnxModel {
+    let directory = models().join("containers").join(name);
+    let manifest = Manifest::from_toml(&std::fs::read_to_string(directory.join("container.toml")).unwrap()).unwrap();
+    let path = directory.join(manifest.model_file());
+    OnnxModel::open(runtime, &path, manifest.tensors.as_ref().unwrap(), 1).unwrap()
+}
+
+/// The same label, and confidences that differ by rounding only.
+fn assert_same(answer: &[u8], expected: &Value, key: &str, what: &str) {
+    let answer: Value = serde_json::from_slice(answer).unwrap();
+    assert_eq!(answer[key], expected[key], "{what}");
+    let confidence = |of: &Value| of["confidence"].as_f64().unwrap();
+    assert!((confidence(&answer) - confidence(expected)).abs() < 1e-4, "{what}: {answer} instead of {expected}");
+}
+
+#[test]
+fn sentiment_answers_as_its_training_code_does() {
+    let (Some(golden), Some(runtime)) = (golden("containers/sentiment"), runtime()) else {
+        return;
+    };
+    let mut model = container(&runtime, "sentiment");
+    let cases = golden.as_array().unwrap();
+    assert!(cases.len() >= 10);
+    for case in cases {
+        let text = case["text"].as_str().unwrap();
+        assert_same(&model.run(text.as_bytes()).unwrap(), case, "sentiment", text);
+    }
+}
+
+#[test]
+fn digits_answers_as_its_training_code_does() {
+    let (Some(golden), Some(runtime)) = (golden("containers/digits"), runtime()) else {
+        return;
+    };
+    let mut model = container(&runtime, "digits");
+    let cases = golden.as_array().unwrap();
+    assert!(cases.len() >= 3);
+    for case in cases {
+        let image = case["image"].as_str().unwrap();
+        let png = std::fs::read(models().join("containers/digits").join(image)).unwrap();
+        assert_same(&model.run(&png).unwrap(), case, "digit", image);
+    }
+    let error = model.run(b"not an image").unwrap_err();
+    assert!(error.is_invalid_input(), "{error}");
+}

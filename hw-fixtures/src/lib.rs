@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_machine_opens_and_says_where_it_came_from() {
-        assert!(all().len() >= 7, "{:?}", names());
+        assert!(all().len() >= 12, "{:?}", names());
         for fixture in all() {
             let origin = fs::read_to_string(fixture.root.with_file_name("ORIGIN.md")).unwrap();
             assert!(origin.starts_with("# "), "{}", fixture.name);

@@ -5,7 +5,7 @@
 
 pub use records::{
     AcceptOutcome, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, LiveAttempt, NewToken, NodeRecord,
-    OpenedSession, OutputRecord, ReadyStep, Redeemed, RequestRecord, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
+    OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
 pub use sqlite::SqliteStore;
@@ -130,6 +130,8 @@ pub trait Store: Send + Sync {
     async fn refuse_request(&self, request: RequestId, refusal: &Refusal) -> Result<(), StoreError>;
     /// Ends a request with a fault; its open steps and attempts are cancelled.
     async fn fail_request(&self, request: RequestId, fault: &Fault) -> Result<Ended, StoreError>;
+    /// Ends a request one of whose steps no node could ever take; the decision about that step stays in the trace.
+    async fn refuse_step(&self, refused: RefusedStep, fault: &Fault) -> Result<Ended, StoreError>;
     /// Ends a request on somebody's word.
     async fn cancel_request(&self, request: RequestId, by: &str) -> Result<Ended, StoreError>;
     /// Ends up to `limit` requests whose deadline has passed.

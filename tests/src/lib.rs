@@ -1,1 +1,32 @@
-//! x
+//! What whole-system tests stand on: real servers and agents as child processes, `ouroctl` as a person runs it, and a raw
+//! client of the protocol for what no honest program would send.
+//!
+//! Every fleet lives in a folder of its own and ends with the value that holds it. Nothing is proved by a sleep: tests wait
+//! for a condition, with limits far above what it takes.
+
+pub use client::{Asking, Client, Identity, request, single_step};
+pub use fleet::{Fleet, FleetOptions};
+pub use node::{Node, NodeOptions};
+pub use ouroctl::{Ouroctl, Outcome};
+pub use process::Process;
+pub use server::Server;
+pub use transcript::check_transcript;
+pub use wait::{LONG, SHORT, eventually};
+
+pub mod assets;
+mod client;
+mod fleet;
+mod node;
+mod ouroctl;
+mod process;
+mod server;
+pub mod texts;
+mod transcript;
+mod wait;
+
+/// Says why a test cannot run on this machine. The caller returns afterwards: the test then counts as passed, and its
+/// output says that nothing was shown.
+pub fn skipped(reason: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}

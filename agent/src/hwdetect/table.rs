@@ -159,7 +159,13 @@ fn accelerators(page: &mut Page, accelerators: &[Accelerator]) {
         };
         let memory = a.memory_bytes.map(|m| format!(", {}", bytes(Some(m)))).unwrap_or_default();
         let runtimes = if a.runtimes.is_empty() { "no runtime".to_string() } else { a.runtimes.join(" ") };
-        let text = format!("{} {} {name}{memory}{whose}; {runtimes} ({})", a.vendor, a.kind, a.source);
+        let limit = a.power_limit_watts.map(|watts| format!(", limited to {watts:.0} W")).unwrap_or_default();
+        let driver = a.driver_version.as_ref().map(|version| format!(", driver {version}")).unwrap_or_default();
+        let users = match a.processes.len() {
+            0 => String::new(),
+            count => format!(", {count} processes"),
+        };
+        let text = format!("{} {} {name}{memory}{whose}{limit}{users}; {runtimes}{driver} ({})", a.vendor, a.kind, a.source);
         page.line(a.address.as_deref().unwrap_or("on chip"), &text);
     }
 }

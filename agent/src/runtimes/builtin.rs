@@ -3,6 +3,7 @@
 //! A manifest with `runtime = "builtin"` picks its code by its name.
 
 mod compose;
+mod csv_stats;
 mod keywords;
 mod noop;
 mod stopwords;
@@ -18,6 +19,7 @@ type Code = fn(&Job) -> Result<(), JobError>;
 fn code(name: &str) -> Option<Code> {
     match name {
         "compose" => Some(compose::run),
+        "csv-stats" => Some(csv_stats::run),
         "noop" => Some(noop::run),
         "keywords" => Some(keywords::run),
         "summarize" => Some(summarize::run),
@@ -85,7 +87,7 @@ mod tests {
     #[test]
     fn every_shipped_builtin_manifest_has_its_code_and_ports() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/containers");
-        for name in ["compose", "noop", "keywords", "summarize"] {
+        for name in ["compose", "csv-stats", "noop", "keywords", "summarize"] {
             let text = fs::read_to_string(folder.join(name).join("container.toml")).unwrap();
             let manifest = Manifest::from_toml(&text).unwrap();
             let mut plugged = plug(&manifest).unwrap_or_else(|e| panic!("{name}: {e}"));

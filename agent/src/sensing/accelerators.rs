@@ -90,6 +90,7 @@ fn read_gpu(scan: &Scan<'_>, function: &Function, device: &PcieDevice) -> Option
         memory_bytes: gpu_memory(scan, &place),
         integrated,
         source: "sysfs".into(),
+        ..Accelerator::default()
     })
 }
 
@@ -132,6 +133,7 @@ fn read_accel(function: &Function, kind: &str) -> Accelerator {
         memory_bytes: None,
         integrated: (kind == "npu").then_some(true),
         source: "sysfs".into(),
+        ..Accelerator::default()
     }
 }
 
@@ -160,6 +162,7 @@ fn read_platform_gpus(scan: &Scan<'_>) -> Vec<Accelerator> {
                 memory_bytes: None,
                 integrated: Some(true),
                 source: "sysfs".into(),
+                ..Accelerator::default()
             })
         })
         .collect()
@@ -187,6 +190,7 @@ fn read_platform_accels(scan: &Scan<'_>, functions: &BTreeMap<String, Function>)
                 memory_bytes: None,
                 integrated: Some(true),
                 source: "sysfs".into(),
+                ..Accelerator::default()
             })
         })
         .collect()

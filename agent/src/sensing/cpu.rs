@@ -87,7 +87,7 @@ fn count_cores(scan: &Scan<'_>) -> Option<u32> {
 }
 
 /// What cpuinfo says.
-fn parse(text: &str) -> CpuReading {
+pub(crate) fn parse(text: &str) -> CpuReading {
     let mut processors = 0u32;
     let (mut cores, mut packages) = (BTreeSet::new(), BTreeSet::new());
     let (mut package, mut names) = (None, NameParts::default());

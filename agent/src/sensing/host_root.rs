@@ -4,10 +4,16 @@
 //! Reads are bounded, and a recorded root is a jail: its symbolic links are followed by hand, so that an absolute link
 //! or a chain of `..` ends inside the folder and never on the machine that runs the test.
 
+use journal::Journal;
+use rustix::fs::OFlags;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) mod journal;
 
 /// The most that is read of a file in sysfs; the kernel's own attributes end at one page.
 pub const SYSFS_LIMIT: u64 = 64 * 1024;
@@ -68,7 +74,7 @@ pub enum ReadError {
         expected: &'static str,
     },
     /// More links than the kernel would follow.
-    #[error("{0} is a loop of symbolic links")]
+    #[error("is a loop of symbolic links")]
     Loop(Place),
     /// The kernel or the file system refused.
     #[error("{place}: {source}")]
@@ -95,23 +101,31 @@ impl ReadError {
 }
 
 /// The injectable root of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HostRoot {
     root: PathBuf,
     live: bool,
+    journal: Option<Arc<Journal>>,
 }
 
 impl HostRoot {
     /// The machine this process runs on.
     pub fn live() -> Self {
-        Self { root: PathBuf::from("/"), live: true }
+        Self { root: PathBuf::from("/"), live: true, journal: None }
     }
 
     /// A recorded machine in `folder`, which holds `sys` and mostly `proc`; `/` itself is the live machine.
     pub fn recorded(folder: impl Into<PathBuf>) -> Self {
         let root = folder.into();
         let live = root == Path::new("/");
-        Self { root, live }
+        Self { root, live, journal: None }
+    }
+
+    /// The same root; everything that is asked of it from now on is noted in `journal`.
+    #[must_use]
+    pub(crate) fn journaled(mut self, journal: Arc<Journal>) -> Self {
+        self.journal = Some(journal);
+        self
     }
 
     /// Whether this is the machine the process runs on.
@@ -155,15 +169,41 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when there is no such file, or it cannot be read.
     pub fn read_bytes(&self, place: &Place, limit: u64) -> Result<Vec<u8>, ReadError> {
+        let Some(journal) = self.journal.as_deref() else {
+            return self.read_file(place, limit);
+        };
+        journal.touch(place);
+        let read = || {
+            let real = self.read_real_place(place)?;
+            if let Some(kept) = journal.kept(&real, limit) {
+                return Ok(kept);
+            }
+            let bytes = self.read_file(place, limit)?;
+            journal.keep(real, &bytes, limit);
+            Ok(bytes)
+        };
+        read().inspect_err(|error: &ReadError| {
+            if !error.is_missing() {
+                journal.refuse(place, error.to_string());
+            }
+        })
+    }
+
+    fn read_file(&self, place: &Place, limit: u64) -> Result<Vec<u8>, ReadError> {
         let path = self.read_path(place)?;
-        let metadata = fs::metadata(&path).map_err(|e| ReadError::from_io(place, e))?;
-        // A pipe would block for ever, so the kind is asked before the file is opened.
-        if !metadata.is_file() {
-            return Err(ReadError::WrongKind { place: place.clone(), expected: "file" });
-        }
-        let file = fs::File::open(&path).map_err(|e| ReadError::from_io(place, e))?;
+        let refused = |error: io::Error| ReadError::from_io(place, error);
+        let is_file = |metadata: fs::Metadata| match metadata.is_file() {
+            true => Ok(()),
+            false => Err(ReadError::WrongKind { place: place.clone(), expected: "file" }),
+        };
+        // Opening a device can do things, so the kind is asked first; opening a pipe would block for ever, so that is not
+        // relied on when it is opened.
+        is_file(fs::metadata(&path).map_err(refused)?)?;
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path).map_err(refused)?;
+        is_file(file.metadata().map_err(refused)?)?;
         let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes).map_err(|e| ReadError::from_io(place, e))?;
+        file.take(limit).read_to_end(&mut bytes).map_err(refused)?;
         Ok(bytes)
     }
 
@@ -172,6 +212,10 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when there is no such directory, or it cannot be listed.
     pub fn read_names(&self, place: &Place) -> Result<Vec<String>, ReadError> {
+        if let Some(journal) = self.journal.as_deref() {
+            journal.touch(place);
+            journal.list(place);
+        }
         let path = self.read_path(place)?;
         if !fs::metadata(&path).map_err(|e| ReadError::from_io(place, e))?.is_dir() {
             return Err(ReadError::WrongKind { place: place.clone(), expected: "directory" });
@@ -187,6 +231,9 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when it does not exist.
     pub fn read_real_place(&self, place: &Place) -> Result<Place, ReadError> {
+        if let Some(journal) = self.journal.as_deref() {
+            journal.touch(place);
+        }
         let path = self.read_path(place)?;
         let path = if self.live { fs::canonicalize(&path).map_err(|e| ReadError::from_io(place, e))? } else { path };
         let inside = path.strip_prefix(&self.root).unwrap_or(&path);
@@ -198,6 +245,9 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when it is no link.
     pub fn read_link_text(&self, place: &Place) -> Result<String, ReadError> {
+        if let Some(journal) = self.journal.as_deref() {
+            journal.touch(place);
+        }
         let parent = place.parent().ok_or_else(|| ReadError::Missing(place.clone()))?;
         let path = self.read_path(&parent)?.join(place.name());
         let target = fs::read_link(path).map_err(|e| ReadError::from_io(place, e))?;
@@ -209,6 +259,15 @@ impl HostRoot {
         if self.live {
             return Ok(PathBuf::from(place.as_str()));
         }
+        let inside = self.walk(place, &mut |_, _| {})?;
+        Ok(self.root.join(inside.as_str().trim_start_matches('/')))
+    }
+
+    /// Follows `place` link by link inside the root, and says of each link where it really lies and what it says.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it leads nowhere; the links met until then were told.
+    pub(crate) fn walk(&self, place: &Place, on_link: &mut dyn FnMut(&Place, &Path)) -> Result<Place, ReadError> {
         let mut todo: VecDeque<String> = place.parts().map(str::to_string).collect();
         let mut inside: Vec<String> = Vec::new();
         let mut links = 0;
@@ -229,6 +288,7 @@ impl HostRoot {
                     return Err(ReadError::Loop(place.clone()));
                 }
                 let target = fs::read_link(&here).map_err(|e| ReadError::from_io(place, e))?;
+                on_link(&Place(format!("/{}", inside.join("/"))), &target);
                 inside.pop();
                 if target.is_absolute() {
                     inside.clear();
@@ -238,12 +298,22 @@ impl HostRoot {
                 }
             }
         }
-        Ok(self.root.join(inside.iter().collect::<PathBuf>()))
+        Ok(Place(format!("/{}", inside.join("/"))))
+    }
+
+    /// Whether there is a directory at a real place (one that [`Self::walk`] returned).
+    pub(crate) fn is_directory(&self, real: &Place) -> bool {
+        fs::symlink_metadata(self.root.join(real.as_str().trim_start_matches('/'))).is_ok_and(|m| m.is_dir())
+    }
+
+    /// Whether there is a regular file at a real place.
+    pub(crate) fn is_file(&self, real: &Place) -> bool {
+        fs::symlink_metadata(self.root.join(real.as_str().trim_start_matches('/'))).is_ok_and(|m| m.is_file())
     }
 }
 
 /// A sort key that puts numbers inside names in numeric order.
-fn natural_key(name: &str) -> Vec<(u64, String)> {
+pub(crate) fn natural_key(name: &str) -> Vec<(u64, String)> {
     let mut key = Vec::new();
     let mut rest = name;
     while !rest.is_empty() {

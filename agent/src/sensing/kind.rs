@@ -110,7 +110,7 @@ fn kind_of_parts(cpu: &CpuReading, host_nodes_with_cpus: usize, has_device_tree:
 }
 
 /// SMBIOS 3.7, table 17; 1 and 2 are "other" and "unknown".
-fn kind_of_chassis(chassis: u32) -> Option<&'static str> {
+pub(crate) fn kind_of_chassis(chassis: u32) -> Option<&'static str> {
     match chassis & 0x7f {
         8..=11 | 14 | 30..=32 => Some("laptop"),
         3..=7 | 13 | 15 | 16 | 24 | 35 | 36 => Some("desktop"),

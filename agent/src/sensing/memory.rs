@@ -71,7 +71,7 @@ fn host_bytes(total: Option<u64>, host_nodes: Option<u64>, device_nodes: u64) ->
 }
 
 /// A field of meminfo in bytes: `MemTotal:  15666184 kB`, or the same behind `Node 0 `.
-fn field(table: &str, name: &str) -> Option<u64> {
+pub(crate) fn field(table: &str, name: &str) -> Option<u64> {
     table.lines().find_map(|line| {
         let line = line.trim_start();
         let line = line.strip_prefix("Node ").and_then(|rest| rest.split_once(' ')).map_or(line, |(_, rest)| rest.trim_start());

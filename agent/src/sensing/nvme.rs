@@ -27,7 +27,7 @@ pub(crate) fn read(scan: &Scan<'_>, pcie: &[PcieDevice]) -> Vec<Nvme> {
 }
 
 /// `nvme0`; subsystems, namespaces and fabrics share the directories.
-fn controller_number(name: &str) -> Option<u64> {
+pub(crate) fn controller_number(name: &str) -> Option<u64> {
     let number = name.strip_prefix("nvme")?;
     number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok())?
 }

@@ -4,11 +4,12 @@
 //! a GPU is told what is missing.
 
 use super::thermal::{Reading, trust};
-use nvml_wrapper::Nvml;
-use nvml_wrapper::enum_wrappers::device::{TemperatureSensor, TemperatureThreshold};
-use ouro_common::device::{Accelerator, LinkTrust, PcieDevice, PcieLink, Sensor};
+use ouro_common::device::{Accelerator, AcceleratorProcess, LinkTrust, PcieDevice, PcieLink, Sensor};
 use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
+
+pub use library::{LiveNvml, NvmlLibrary};
+
+mod library;
 
 /// What NVML says of one GPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,17 @@ pub struct NvidiaGpu {
     pub max_link: Option<(u32, u32)>,
     /// CUDA compute capability, `9.0`.
     pub compute_capability: Option<String>,
+    /// The power limit in force, W.
+    pub power_limit_watts: Option<f64>,
+    /// What heat or the power supply leaves of its clock, 0 to 1; 1 if nothing slows it down.
+    pub clock_cap: Option<f64>,
+    /// Why it is slowed down: `thermal`, `hardware slowdown`, `power brake`.
+    pub slowed_by: Vec<String>,
+    /// The processes that have memory on it.
+    pub processes: Vec<AcceleratorProcess>,
+    /// What is wrong with it: it has fallen off the bus, or does not answer. What it last said of itself is then old, and
+    /// everything that changes is unknown.
+    pub problem: Option<String>,
 }
 
 /// The library's answer.
@@ -55,43 +67,6 @@ pub trait NvidiaSource {
     /// # Errors
     /// [`NvmlUnavailable`] when there is no library or no driver.
     fn read_gpus(&self) -> Result<NvidiaReport, NvmlUnavailable>;
-}
-
-/// The library of the machine this process runs on.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LiveNvml;
-
-impl NvidiaSource for LiveNvml {
-    fn read_gpus(&self) -> Result<NvidiaReport, NvmlUnavailable> {
-        // Loading the library costs too much to do it with every heartbeat; a driver installed later needs a new process.
-        static LIBRARY: OnceLock<Result<Nvml, String>> = OnceLock::new();
-        let unavailable = |error: nvml_wrapper::error::NvmlError| NvmlUnavailable { reason: error.to_string() };
-        let library = LIBRARY.get_or_init(|| Nvml::init().map_err(|error| error.to_string()));
-        let nvml = library.as_ref().map_err(|reason| NvmlUnavailable { reason: reason.clone() })?;
-        let count = nvml.device_count().map_err(unavailable)?;
-        // A GPU that has fallen off the bus must not hide the others.
-        let gpus = (0..count)
-            .filter_map(|index| nvml.device_by_index(index).ok())
-            .filter_map(|device| read_device(&device))
-            .collect();
-        Ok(NvidiaReport { driver_version: nvml.sys_driver_version().ok(), gpus })
-    }
-}
-
-fn read_device(device: &nvml_wrapper::Device<'_>) -> Option<NvidiaGpu> {
-    let pci = device.pci_info().ok()?;
-    let link = |generation: Option<u32>, lanes: Option<u32>| generation.zip(lanes);
-    let capability = device.cuda_compute_capability().ok();
-    Some(NvidiaGpu {
-        address: format!("{:04x}:{:02x}:{:02x}.0", pci.domain, pci.bus, pci.device),
-        name: device.name().ok(),
-        memory_bytes: device.memory_info().ok().map(|memory| memory.total),
-        temperature_c: device.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
-        slowdown_c: device.temperature_threshold(TemperatureThreshold::Slowdown).ok().map(f64::from),
-        current_link: link(device.current_pcie_link_gen().ok(), device.current_pcie_link_width().ok()),
-        max_link: link(device.max_pcie_link_gen().ok(), device.max_pcie_link_width().ok()),
-        compute_capability: capability.map(|version| format!("{}.{}", version.major, version.minor)),
-    })
 }
 
 /// A recorded root, or a caller that does not want the library: no GPUs and no complaint.
@@ -125,6 +100,13 @@ pub(crate) fn merge(report: &NvidiaReport, accelerators: &mut Vec<Accelerator>, 
         // CUDA names its targets by compute capability: 9.0 is sm_90.
         let target = gpu.compute_capability.as_ref().map(|capability| format!("sm_{}", capability.replace('.', "")));
         entry.runtimes = std::iter::once("cuda".to_string()).chain(target).collect();
+        // A GPU that is gone runs nothing.
+        if gpu.problem.is_some() {
+            entry.runtimes.clear();
+        }
+        entry.driver_version.clone_from(&report.driver_version);
+        entry.power_limit_watts = gpu.power_limit_watts;
+        entry.processes.clone_from(&gpu.processes);
         if let Some(device) = pcie.iter_mut().find(|device| device.address == gpu.address) {
             merge_link(gpu, device);
         }
@@ -139,6 +121,11 @@ pub(crate) fn readings(report: &NvidiaReport) -> impl Iterator<Item = Reading> {
         let sensor = Sensor { chip: "nvml".into(), label: gpu.address.clone(), c: Some(c), trusted, why };
         Some(Reading { sensor, critical_c: gpu.slowdown_c, cpu_rank: 0 })
     })
+}
+
+/// What heat and power leave of the clocks of the GPU that is slowed down most; `None` if no GPU says anything.
+pub(crate) fn clock_cap(report: &NvidiaReport) -> Option<f64> {
+    report.gpus.iter().filter_map(|gpu| gpu.clock_cap).min_by(f64::total_cmp)
 }
 
 fn merge_link(gpu: &NvidiaGpu, device: &mut PcieDevice) {
@@ -159,12 +146,9 @@ fn new_gpu(address: &str) -> Accelerator {
     Accelerator {
         kind: "gpu".into(),
         vendor: "nvidia".into(),
-        name: None,
-        runtimes: Vec::new(),
         address: Some(address.to_string()),
-        memory_bytes: None,
-        integrated: None,
         source: "nvml".into(),
+        ..Accelerator::default()
     }
 }
 

@@ -192,7 +192,7 @@ fn bus_of(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(bus, _)| bus)
 }
 
-fn parse_hex(text: &str) -> Option<u32> {
+pub(crate) fn parse_hex(text: &str) -> Option<u32> {
     u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
 }
 

@@ -12,7 +12,7 @@ use ouro_common::device::Readings;
 use std::time::Duration;
 
 mod clock;
-mod load;
+pub(crate) mod load;
 
 /// Takes readings; it remembers the counters of the last time.
 #[derive(Default)]
@@ -53,9 +53,8 @@ impl Sampler {
         let memory = super::memory::read(&scan, &[]);
         let power = power::read(&scan);
         let mut sensors = thermal::read(&scan);
-        if let Some(report) = self.nvidia.as_ref().and_then(|source| source.read_gpus().ok()) {
-            sensors.extend(super::nvml::readings(&report));
-        }
+        let nvidia = self.nvidia.as_ref().and_then(|source| source.read_gpus().ok()).unwrap_or_default();
+        sensors.extend(super::nvml::readings(&nvidia));
         let foreign_load = self.foreign_load(&scan, own_cpu);
         let throttles = clock::read_throttle_count(&scan);
         let throttled = matches!((self.throttles, throttles), (Some(before), Some(now)) if now > before);
@@ -63,7 +62,7 @@ impl Sampler {
         Readings {
             memory_available_bytes: memory.available_bytes,
             foreign_load,
-            clock_cap: clock::read_cap(&scan, throttled),
+            clock_cap: lower(clock::read_cap(&scan, throttled), super::nvml::clock_cap(&nvidia)),
             power: power.source,
             battery_percent: power.battery_percent,
             charging: power.charging,
@@ -106,6 +105,11 @@ pub fn changed(published: &Readings, new: &Readings) -> bool {
         || apart(|r| r.critical_c, 1.0)
         || differ(published.rtt_ema_ms, new.rtt_ema_ms, rtt_band)
         || differ(published.rtt_var_ms, new.rtt_var_ms, rtt_band)
+}
+
+/// The lower of two caps, where either may be unknown.
+fn lower(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    [a, b].into_iter().flatten().min_by(f64::total_cmp)
 }
 
 fn differ(a: Option<f64>, b: Option<f64>, band: f64) -> bool {

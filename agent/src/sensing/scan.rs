@@ -146,7 +146,7 @@ impl<'r> Scan<'r> {
 }
 
 /// What a person would read of an attribute's bytes.
-fn clean(bytes: &[u8]) -> String {
+pub(crate) fn clean(bytes: &[u8]) -> String {
     // Some captures pad with NUL to a page: nothing after the first one counts.
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_string()

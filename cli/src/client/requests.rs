@@ -14,6 +14,7 @@ use ouro_proto::wire::{
 };
 use std::sync::Arc;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// An input's bytes in one message.
 const PART_BYTES: usize = 256 * 1024;
@@ -71,7 +72,7 @@ impl Client {
 
     /// Sends a request; returns when it is durable.
     pub(crate) async fn submit(&self, submission: &Submission) -> Result<Submitted, Fault> {
-        let reply = self.requests().submit(parts(submission)).await.map_err(|s| fault_of(&s))?.into_inner();
+        let reply = self.requests().submit(parts(submission)).await.map_err(|s| loss_or_fault(&s))?.into_inner();
         let id = reply
             .request_id
             .parse()
@@ -88,9 +89,9 @@ impl Client {
     /// The events of a request; `after` bytes of its committed answer are not sent again.
     pub(crate) async fn watch(&self, id: RequestId, after: u64) -> Result<impl Stream<Item = Result<Event, Fault>> + Unpin + use<>, Fault> {
         let request = WatchRequest { request: id.to_string(), after };
-        let stream = self.requests().watch(request).await.map_err(|s| fault_of(&s))?.into_inner();
+        let stream = self.requests().watch(request).await.map_err(|s| loss_or_fault(&s))?.into_inner();
         // A kind of event this version does not know is skipped.
-        Ok(stream.filter_map(|item| std::future::ready(item.map_err(|s| fault_of(&s)).and_then(event).transpose())))
+        Ok(stream.filter_map(|item| std::future::ready(item.map_err(|s| loss_or_fault(&s)).and_then(event).transpose())))
     }
 
     /// Ends a request.
@@ -144,6 +145,17 @@ fn parts(submission: &Submission) -> impl Stream<Item = SubmitPart> + Send + 'st
         })
     });
     futures::stream::iter(std::iter::once(head).chain(data))
+}
+
+/// The fault behind a status. One without details does not come from Ouroboros but from the connection, which broke.
+fn loss_or_fault(status: &Status) -> Fault {
+    let fault = fault_of(status);
+    let of_connection = matches!(status.code(), Code::Internal | Code::Unknown | Code::Cancelled | Code::Unavailable);
+    if status.details().is_empty() && of_connection {
+        Fault { code: FaultCode::ServerUnreachable, ..fault }
+    } else {
+        fault
+    }
 }
 
 fn event(message: WatchEvent) -> Result<Option<Event>, Fault> {

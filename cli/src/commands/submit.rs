@@ -16,14 +16,18 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Format, json};
 use approve::Verdict;
 use clap::{Args, ValueEnum};
+use follow::Interrupt;
 use ouro_common::envelope;
-use ouro_common::error::FaultCode;
+use ouro_common::error::{Fault, FaultCode};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::time::Duration;
 
 /// How often a submission is sent again when the connection breaks before the acknowledgement.
 const SUBMIT_ATTEMPTS: u32 = 4;
+
+/// After Ctrl-C the peer gets so long to hear of it.
+const WITHDRAW_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -106,7 +110,8 @@ pub(crate) async fn run(arguments: Arguments, context: &mut Context<'_>) -> Resu
             Verdict::End(exit) => return Ok(exit),
         }
     }
-    let submitted = send(&mut client, &submission, context).await?;
+    let mut interrupt = Interrupt::listen()?;
+    let submitted = send(&mut client, &submission, &mut interrupt, context).await?;
     if arguments.detach {
         return detached(&submitted, context);
     }
@@ -114,21 +119,33 @@ pub(crate) async fn run(arguments: Arguments, context: &mut Context<'_>) -> Resu
         let again = if submitted.repeat { ", which was there already" } else { "" };
         context.console.note(&format!("request {}{again}", submitted.id));
     }
-    let ended = follow::follow(&mut client, submitted.id, arguments.deadline, context).await?;
+    let ended = follow::follow(&mut client, submitted.id, arguments.deadline, &mut interrupt, context).await?;
     show::show(ended, context)
 }
 
 /// Sends until it is acknowledged: after a broken connection nobody knows whether it arrived, and the key makes it one.
-async fn send(client: &mut Client, submission: &Submission, context: &mut Context<'_>) -> Result<Submitted, Failure> {
+async fn send(
+    client: &mut Client,
+    submission: &Submission,
+    interrupt: &mut Interrupt,
+    context: &mut Context<'_>,
+) -> Result<Submitted, Failure> {
     let mut attempt = 1;
     loop {
-        match client.submit(submission).await {
+        let result = tokio::select! {
+            result = client.submit(submission) => result,
+            () = interrupt.next() => return Err(withdraw(client, submission).await.into()),
+        };
+        match result {
             Ok(submitted) => return Ok(submitted),
             Err(fault) if fault.code == FaultCode::ServerUnreachable && attempt < SUBMIT_ATTEMPTS => {
                 if attempt == 1 {
                     context.console.note("the connection broke before the request was acknowledged; sending it again");
                 }
-                tokio::time::sleep(Duration::from_millis(250 << attempt)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(250 << attempt)) => {}
+                    () = interrupt.next() => return Err(withdraw(client, submission).await.into()),
+                }
                 // If nobody is there yet, the next submission says so.
                 let _ = client.reopen().await;
                 attempt += 1;
@@ -136,6 +153,14 @@ async fn send(client: &mut Client, submission: &Submission, context: &mut Contex
             Err(fault) => return Err(fault.into()),
         }
     }
+}
+
+/// Ctrl-C before the acknowledgement: the request may have arrived all the same, so it is cancelled as far as possible.
+async fn withdraw(client: &Client, submission: &Submission) -> Fault {
+    let id = submission.envelope.id.to_string();
+    // It fails where the request never arrived, which is just as well.
+    let _ = tokio::time::timeout(WITHDRAW_TIME, client.cancel(&id)).await;
+    Fault::new(FaultCode::Cancelled, "cancelled before the request was acknowledged").at(id)
 }
 
 fn detached(submitted: &Submitted, context: &mut Context<'_>) -> Result<Exit, Failure> {

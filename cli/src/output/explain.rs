@@ -9,7 +9,7 @@ use ouro_common::step::{RequestState, StepState};
 /// The explanation.
 pub(crate) fn render(document: &TraceDocument, style: Style) -> String {
     let mut page = Page::new(style);
-    trace::request(&mut page, &document.request, document.first_pass.is_none());
+    trace::request(&mut page, document);
     page.heading("In short", "");
     for sentence in in_short(document) {
         page.text(2, &sentence);

@@ -58,13 +58,14 @@ fn table(document: &NodesDocument, style: Style) -> String {
 }
 
 fn row(node: &NodeView) -> Vec<Cell> {
-    let name = format!("{}{}", text::cut(&node.name, 30), if node.recorded { "*" } else { "" });
+    // The mark stands in a column that is never cut.
+    let kind = format!("{}{}", text::cut(&node.kind, 8), if node.recorded { "*" } else { "" });
     let (state, tone) = state(node);
     let known = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| UNKNOWN.to_string(), show);
     vec![
-        name.into(),
+        text::cut(&node.name, 30).into(),
         Cell::toned(text::cut(&state, 11), tone),
-        text::cut(&node.kind, 8).into(),
+        kind.into(),
         node.logical_cpus.map_or_else(|| UNKNOWN.into(), |n| format!("{n}")).into(),
         format!("{}/{}", gib(node.memory_available_bytes), gib(node.memory_bytes)).into(),
         power(node).into(),

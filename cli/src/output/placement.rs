@@ -116,6 +116,9 @@ pub(crate) fn winner(decision: &DecisionView) -> Option<&Candidate> {
     decision.candidates.iter().find(|c| Some(c.node) == decision.winner)
 }
 
+/// Candidates nearer than this are told as equal, seconds.
+const AS_GOOD_S: f64 = 0.0005;
+
 /// Why the winner won, in one sentence: by how much, and where the difference lies.
 pub(crate) fn why(decision: &DecisionView) -> Option<String> {
     let best = winner(decision)?;
@@ -125,9 +128,9 @@ pub(crate) fn why(decision: &DecisionView) -> Option<String> {
     };
     let difference = next.total_s - best.total_s;
     let (term, larger) = TERMS.iter().map(|(name, of)| (name, of(&next.terms) - of(&best.terms))).max_by(|a, b| a.1.total_cmp(&b.1))?;
-    let where_it_lies = if larger > 0.0 && difference > 0.0 { format!(", most of it {term}") } else { String::new() };
+    let where_it_lies = if larger > 0.0 { format!(", most of it {term}") } else { String::new() };
     Some(match difference {
-        d if d > 0.0 => format!(
+        d if d >= AS_GOOD_S => format!(
             "{} would finish soonest, in {}; {} would take {} ({} more{where_it_lies})",
             best.name,
             time(best.total_s),
@@ -135,7 +138,7 @@ pub(crate) fn why(decision: &DecisionView) -> Option<String> {
             time(next.total_s),
             time(d),
         ),
-        _ => format!("{} in {}; {} would be as good and lost the draw", best.name, time(best.total_s), next.name),
+        _ => format!("{} in {}; {} would be as good", best.name, time(best.total_s), next.name),
     })
 }
 

@@ -41,6 +41,8 @@ pub(crate) fn decimals(value: f64) -> String {
     match value.abs() {
         v if v >= 99.95 => format!("{value:.0}"),
         v if v >= 9.995 => format!("{value:.1}"),
+        // What is small is not nothing.
+        v if v > 0.0 && v < 0.095 => format!("{value:.3}"),
         _ => format!("{value:.2}"),
     }
 }
@@ -113,6 +115,7 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");
         assert_eq!(gib(Some(33_500_000_000)), "31");
         assert_eq!(gib(None), "?");
+        assert_eq!([0.0, 0.003, 0.82, 38.1, 141.0].map(decimals), ["0.00", "0.003", "0.82", "38.1", "141"]);
         assert_eq!(rate(3.94e9), "3.94 GB/s");
         assert_eq!(compared(41.0, 50.0), "18 % faster than the ");
         assert_eq!(compared(310.0, 100.0), "3.1 × slower than the ");

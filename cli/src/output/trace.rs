@@ -15,7 +15,7 @@ const TEXT_LINES: usize = 12;
 /// The whole story of a request.
 pub(crate) fn render(document: &TraceDocument, style: Style) -> String {
     let mut page = Page::new(style);
-    request(&mut page, &document.request, document.first_pass.is_none());
+    request(&mut page, document);
     if let Some(report) = &document.first_pass {
         first_pass(&mut page, report);
     }
@@ -30,9 +30,10 @@ pub(crate) fn render(document: &TraceDocument, style: Style) -> String {
     page.finish()
 }
 
-/// The request: its state in the heading, what was asked under it, and its offload `flags` unless the first
-/// pass shows them.
-pub(crate) fn request(page: &mut Page, request: &RequestView, flags: bool) {
+/// The request: its state in the heading, what was asked under it. What the first pass or the planner's refusal say
+/// below is left to them.
+pub(crate) fn request(page: &mut Page, document: &TraceDocument) {
+    let request = &document.request;
     let time = span_ms(request.elapsed_ms as f64);
     let spent = match request.state {
         state if state.is_terminal() => format!("after {time}"),
@@ -56,11 +57,11 @@ pub(crate) fn request(page: &mut Page, request: &RequestView, flags: bool) {
     }
     page.item(2, "id", &request.id.to_string());
     page.item(2, "asked", &format!("{} by {}", WallTime(request.submitted_unix_ms), request.principal));
-    if flags && !request.offload.is_empty() {
+    if document.first_pass.is_none() && !request.offload.is_empty() {
         let flags: Vec<_> = request.offload.iter().map(|f| f.name()).collect();
         page.item(2, "offloaded", &flags.join(", "));
     }
-    if let Some(reason) = &request.fault {
+    if let Some(reason) = request.fault.as_ref().filter(|_| document.refusal.is_none()) {
         let label = if request.state.is_terminal() { "why" } else { "waits" };
         fault::item(page, 2, label, reason);
     }
@@ -89,7 +90,7 @@ pub(crate) fn first_pass(page: &mut Page, report: &FirstPassReport) {
     let verdict = if report.answered { "answered here".to_string() } else { "offloaded".to_string() };
     let flags: Vec<_> = report.flags.iter().map(|f| f.name()).collect();
     let because = if flags.is_empty() { String::new() } else { format!(": {}", flags.join(", ")) };
-    let model = report.model_name.as_deref().unwrap_or("no model");
+    let model = report.model_name.as_deref().unwrap_or("not tried");
     page.heading("First pass", &format!("{model}, {} → {verdict}{because}", span_ms(report.elapsed_ms as f64)));
     if !report.why.is_empty() {
         page.text(2, &report.why);

@@ -159,7 +159,7 @@ pub struct Nvme {
 }
 
 /// A GPU, an NPU or another accelerator.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accelerator {
     /// `gpu`, `npu` or `accelerator`.
     pub kind: String,
@@ -177,6 +177,24 @@ pub struct Accelerator {
     pub integrated: Option<bool>,
     /// `nvml` or `sysfs`.
     pub source: String,
+    /// The version of the driver that manages it, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_version: Option<String>,
+    /// The power limit in force, W.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_limit_watts: Option<f64>,
+    /// The processes that have memory on it, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<AcceleratorProcess>,
+}
+
+/// A process with memory on an accelerator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceleratorProcess {
+    /// The process.
+    pub pid: u32,
+    /// Its memory there in bytes, if the driver may say.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What the machine runs on.

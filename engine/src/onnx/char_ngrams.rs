@@ -5,6 +5,7 @@
 //! hash; ln(1 + count); the vector scaled to unit length. The model's own training code does the same, to the bit.
 
 use super::OnnxError;
+use super::hashing::{Declared, fnv1a32, log1p_l2};
 use ouro_common::container::InputTensor;
 
 /// The declared parameters, checked.
@@ -19,22 +20,13 @@ pub(super) struct CharNgrams {
 
 impl CharNgrams {
     pub(super) fn new(declared: &InputTensor) -> Result<Self, OnnxError> {
-        let InputTensor::CharNgrams { lowercase, min_n, max_n, buckets, hash, weight, max_chars, .. } = declared;
-        let refuse = |field, problem| Err(OnnxError::Tensors { field, problem });
-        if hash != "fnv1a32" {
-            return refuse("tensors.input.hash", format!("{hash:?} is not known, only fnv1a32 is"));
-        }
-        if weight != "log1p_l2" {
-            return refuse("tensors.input.weight", format!("{weight:?} is not known, only log1p_l2 is"));
-        }
-        if *min_n == 0 || min_n > max_n || *max_n > 16 {
-            return refuse("tensors.input.min_n", format!("{min_n} to {max_n} is not a range within 1 to 16"));
-        }
-        if !(1..=1 << 24).contains(buckets) {
-            return refuse("tensors.input.buckets", format!("{buckets} is not within 1 to 16777216"));
-        }
+        let InputTensor::CharNgrams { lowercase, min_n, max_n, buckets, hash, weight, max_chars, .. } = declared else {
+            return Err(OnnxError::Tensors { field: "tensors.input.kind", problem: "it is not char_ngrams".into() });
+        };
+        Declared { min_n: *min_n, max_n: *max_n, buckets: *buckets, hash, weight }.check()?;
         if *max_chars == 0 {
-            return refuse("tensors.input.max_chars", "nothing of the text would be read".into());
+            let problem = "nothing of the text would be read".into();
+            return Err(OnnxError::Tensors { field: "tensors.input.max_chars", problem });
         }
         Ok(Self { lowercase: *lowercase, min_n: *min_n, max_n: *max_n, buckets: *buckets, max_chars: *max_chars })
     }
@@ -61,16 +53,8 @@ impl CharNgrams {
                 counts[fnv1a32(&text.as_bytes()[window[0]..window[n]]) as usize % self.buckets] += 1;
             }
         }
-        let logs: Vec<f64> = counts.into_iter().map(|count| f64::from(count).ln_1p()).collect();
-        let length = logs.iter().map(|log| log * log).sum::<f64>().sqrt();
-        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-        logs.into_iter().map(|log| (log * scale) as f32).collect()
+        log1p_l2(counts)
     }
-}
-
-/// FNV-1a, 32 bits (draft-eastlake-fnv).
-fn fnv1a32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -80,11 +64,6 @@ mod tests {
 
     fn ngrams(buckets: usize) -> CharNgrams {
         CharNgrams { lowercase: true, min_n: 1, max_n: 2, buckets, max_chars: 8 }
-    }
-
-    #[test]
-    fn the_hash_is_fnv_1a() {
-        assert_eq!([fnv1a32(b""), fnv1a32(b"a"), fnv1a32(b"foobar")], [0x811c_9dc5, 0xe40c_292c, 0xbf9c_f968]);
     }
 
     #[test]

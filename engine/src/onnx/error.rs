@@ -30,6 +30,27 @@ pub enum LibraryProblem {
     Spoilt,
 }
 
+/// Why an image cannot be an input.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageProblem {
+    /// It does not decode.
+    #[error("it is not a sound PNG file ({0}); convert it to PNG")]
+    Decode(png::DecodingError),
+    /// It has more pixels than are read.
+    #[error("it is {width} x {height} pixels, at most {most} x {most} are read; scale it down")]
+    TooLarge {
+        /// Its columns.
+        width: u32,
+        /// Its rows.
+        height: u32,
+        /// The most of either.
+        most: u32,
+    },
+    /// Nothing stands out from the background.
+    #[error("it is blank: nothing stands out from its background; send the whole drawing with some space round it")]
+    Blank,
+}
+
 /// ONNX Runtime or a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
@@ -98,6 +119,9 @@ pub enum OnnxError {
         /// Where the first wrong byte is.
         offset: usize,
     },
+    /// The input is not an image that can be read, on any node.
+    #[error("the image cannot be used: {0}")]
+    InvalidImage(ImageProblem),
     /// The computation failed.
     #[error("the model failed: {problem}; free memory or try another node")]
     Run {
@@ -117,7 +141,7 @@ pub enum OnnxError {
 impl OnnxError {
     /// Whether the input is to blame, so that no other node can do better.
     pub fn is_invalid_input(&self) -> bool {
-        matches!(self, Self::InvalidInput { .. })
+        matches!(self, Self::InvalidInput { .. } | Self::InvalidImage(_))
     }
 }
 

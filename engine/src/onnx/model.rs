@@ -1,18 +1,18 @@
-//! A container's ONNX model: opened against its declared tensors, then text bytes in and JSON bytes out.
+//! A container's ONNX model: opened against its declared tensors, then a port's bytes in and JSON bytes out.
 
-use super::char_ngrams::CharNgrams;
+use super::input::Input;
 use super::labels::Labels;
 use super::{OnnxError, OnnxRuntime};
 use ort::session::Session;
 use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
-use ouro_common::container::{InputTensor, OutputTensor, Tensors};
+use ouro_common::container::{OutputTensor, Tensors};
 use std::path::Path;
 
 /// An open model.
 pub struct OnnxModel {
     session: Session,
     input_name: String,
-    input: CharNgrams,
+    input: Input,
     output_name: String,
     output: Labels,
 }
@@ -29,25 +29,25 @@ impl std::fmt::Debug for OnnxModel {
 impl OnnxModel {
     /// Opens a model and checks that it takes and gives what the manifest declares. Weights must be inside the file.
     pub fn open(runtime: &OnnxRuntime, path: &Path, tensors: &Tensors, threads: usize) -> Result<Self, OnnxError> {
-        let InputTensor::CharNgrams { name: input_name, .. } = &tensors.input;
+        let input_name = tensors.input.name();
         let OutputTensor::Labels { name: output_name, .. } = &tensors.output;
-        let (input, output) = (CharNgrams::new(&tensors.input)?, Labels::new(&tensors.output)?);
+        let (input, output) = (Input::new(&tensors.input)?, Labels::new(&tensors.output)?);
         let bytes = std::fs::read(path).map_err(|problem| OnnxError::File { path: path.to_path_buf(), problem })?;
         let session = commit(runtime, &bytes, threads).map_err(|problem| OnnxError::Model { path: path.to_path_buf(), problem })?;
         let refuse = |name: &str, problem: String| OnnxError::Signature { path: path.to_path_buf(), name: name.to_string(), problem };
         if let Some(other) = session.inputs().iter().find(|outlet| outlet.name() != input_name) {
             return Err(refuse(other.name(), "the model needs it, but the manifest does not declare it".into()));
         }
-        check(session.inputs(), input_name, input.buckets()).map_err(|problem| refuse(input_name, problem))?;
-        check(session.outputs(), output_name, output.count()).map_err(|problem| refuse(output_name, problem))?;
-        Ok(Self { session, input_name: input_name.clone(), input, output_name: output_name.clone(), output })
+        check(session.inputs(), input_name, &input.shape()).map_err(|problem| refuse(input_name, problem))?;
+        check(session.outputs(), output_name, &[1, output.count()]).map_err(|problem| refuse(output_name, problem))?;
+        Ok(Self { session, input_name: input_name.to_string(), input, output_name: output_name.clone(), output })
     }
 
-    /// The answer to a text, as JSON.
-    pub fn run(&mut self, text: &[u8]) -> Result<Vec<u8>, OnnxError> {
-        let text = std::str::from_utf8(text).map_err(|e| OnnxError::InvalidInput { offset: e.valid_up_to() })?;
+    /// The answer to an input port's bytes, as JSON.
+    pub fn run(&mut self, bytes: &[u8]) -> Result<Vec<u8>, OnnxError> {
+        let values = self.input.values(bytes)?;
         let run = |problem| OnnxError::Run { problem };
-        let tensor = Tensor::from_array(([1, self.input.buckets()], self.input.weights(text))).map_err(run)?;
+        let tensor = Tensor::from_array((self.input.shape(), values)).map_err(run)?;
         let outputs = self.session.run(ort::inputs![self.input_name.as_str() => tensor]).map_err(run)?;
         let refuse = |problem: String| OnnxError::Output { name: self.output_name.clone(), problem };
         let value = outputs.get(&self.output_name).ok_or_else(|| refuse("the model did not give it".into()))?;
@@ -64,17 +64,20 @@ fn commit(runtime: &OnnxRuntime, bytes: &[u8], threads: usize) -> ort::Result<Se
         .commit_from_memory(bytes)
 }
 
-/// Whether there is a tensor of `f32` with this name whose last extent is `width` or open.
-fn check(outlets: &[Outlet], name: &str, width: usize) -> Result<(), String> {
+/// Whether there is a tensor of `f32` with this name whose extents are as expected or open.
+fn check(outlets: &[Outlet], name: &str, expected: &[usize]) -> Result<(), String> {
     let Some(outlet) = outlets.iter().find(|outlet| outlet.name() == name) else {
         let names: Vec<_> = outlets.iter().map(Outlet::name).collect();
         return Err(format!("the model has no such tensor, only {}", names.join(", ")));
     };
     match outlet.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => match shape.last() {
-            Some(&extent) if extent < 0 || usize::try_from(extent) == Ok(width) => Ok(()),
-            _ => Err(format!("its shape is {shape:?}, expected [1, {width}]")),
-        },
+        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => {
+            let fits = |(extent, expected): (&i64, &usize)| *extent < 0 || usize::try_from(*extent) == Ok(*expected);
+            match shape.len() == expected.len() && shape.iter().zip(expected).all(fits) {
+                true => Ok(()),
+                false => Err(format!("its shape is {shape:?}, expected {expected:?}")),
+            }
+        }
         other => Err(format!("it is {other:?}, expected a tensor of f32")),
     }
 }
@@ -84,11 +87,9 @@ mod tests {
     use super::super::runtime::tests::runtime;
     use super::super::tiny_model;
     use super::*;
-    use ouro_common::container::LabelEntry;
+    use ouro_common::container::{InputTensor, LabelEntry};
     use proptest::prelude::*;
     use std::path::PathBuf;
-
-    type Change<'a> = &'a dyn Fn(&mut InputTensor);
 
     fn tensors(buckets: usize, labels: usize) -> Tensors {
         let labels = (0..labels).map(|n| LabelEntry { id: format!("l{n}"), name: format!("Label {n}") }).collect();
@@ -157,20 +158,21 @@ mod tests {
 
     #[test]
     fn manifests_that_cannot_be_carried_out_are_refused() {
-        let refusal = |change: Change<'_>| {
-            let mut declared = tensors(4, 2).input;
-            change(&mut declared);
-            CharNgrams::new(&declared).unwrap_err().to_string()
-        };
-        let cases: [(Change<'_>, &str); 4] = [
-            (&|InputTensor::CharNgrams { hash, .. }| *hash = "md5".into(), "tensors.input.hash"),
-            (&|InputTensor::CharNgrams { weight, .. }| *weight = "raw".into(), "tensors.input.weight"),
-            (&|InputTensor::CharNgrams { min_n, .. }| *min_n = 9, "tensors.input.min_n"),
-            (&|InputTensor::CharNgrams { buckets, .. }| *buckets = usize::MAX, "tensors.input.buckets"),
-        ];
-        for (change, field) in cases {
-            let message = refusal(change);
-            assert!(message.contains(field), "{message}");
+        let chars = r#"{"kind": "char_ngrams", "name": "x", "port": "p", "lowercase": true, "min_n": 1, "max_n": 2, "buckets": 4,
+            "hash": "fnv1a32", "weight": "log1p_l2", "max_chars": 9}"#;
+        let words = chars.replace("char_ngrams", "word_ngrams").replace("max_chars", "max_words");
+        let image = r#"{"kind": "image_gray", "name": "x", "port": "p", "width": 8, "height": 8, "invert": "auto", "threshold": 0.25,
+            "margin": 0.0, "scale": 1.0}"#;
+        let ngrams = [("hash", r#""md5""#), ("weight", r#""raw""#), ("min_n", "9"), ("buckets", "18446744073709551615")];
+        let pixels = [("invert", r#""maybe""#), ("width", "0"), ("threshold", "0.0"), ("margin", "-1.0"), ("scale", "0.0")];
+        let char_cases = ngrams.iter().chain(&[("max_chars", "0")]).map(|case| (chars, case));
+        let word_cases = ngrams.iter().chain(&[("max_words", "0")]).map(|case| (words.as_str(), case));
+        for (json, (field, bad)) in char_cases.chain(word_cases).chain(pixels.iter().map(|case| (image, case))) {
+            let mut declared: serde_json::Value = serde_json::from_str(json).unwrap();
+            assert!(Input::new(&serde_json::from_value(declared.clone()).unwrap()).is_ok());
+            declared[field] = serde_json::from_str(bad).unwrap();
+            let message = Input::new(&serde_json::from_value(declared).unwrap()).unwrap_err().to_string();
+            assert!(message.contains(&format!("tensors.input.{field}")), "{message}");
         }
         assert!(Labels::new(&tensors(4, 0).output).is_err());
     }

@@ -149,6 +149,11 @@ mod tests {
         let all = ouro_proto::methods();
         assert!(all.len() >= 17, "the descriptor lists the methods");
         for method in &all {
+            if method.starts_with("/ouroboros.poison.v1.Agent/") {
+                let operator = peer(Role::Operator("admin".into()));
+                assert_eq!(decide(method, operator, 0).unwrap_err().code, FaultCode::PermissionDenied, "only an agent's socket serves it");
+                continue;
+            }
             let listed = ALLOWED.iter().any(|(m, _)| m == method);
             assert!(listed || OPEN.contains(&method.as_str()), "{method} is missing in the table");
             if !OPEN.contains(&method.as_str()) {

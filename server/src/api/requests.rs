@@ -37,13 +37,21 @@ fn may_see(caller: &Caller, principal: &str) -> bool {
     matches!(caller.0.role, Role::Operator(_)) || owns(caller, principal)
 }
 
+/// A caller as traces name it.
+fn person(caller: &Caller) -> String {
+    match &caller.0.role {
+        Role::Operator(name) => format!("operator:{name}"),
+        Role::Client(name) => format!("client:{name}"),
+        Role::Node(node) => format!("node:{node}"),
+        Role::Server => "server".into(),
+    }
+}
+
 /// Whether a request is the caller's own, or went through its agent.
 fn owns(caller: &Caller, principal: &str) -> bool {
     match &caller.0.role {
-        Role::Operator(name) => principal == format!("operator:{name}"),
-        Role::Client(name) => principal == format!("client:{name}"),
         Role::Node(node) => principal.starts_with(&format!("node:{node}/")),
-        Role::Server => false,
+        _ => principal == person(caller),
     }
 }
 
@@ -134,7 +142,7 @@ impl Requests for RequestsService {
     async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelReply>, Status> {
         let caller = caller(&request)?;
         let id = self.resolve(&caller, &request.into_inner().request).await?;
-        let ended = self.0.store.cancel_request(id, &caller.0.role.uri()).await.map_err(store_status)?;
+        let ended = self.0.store.cancel_request(id, &person(&caller)).await.map_err(store_status)?;
         stop_attempts(&self.0, &ended);
         self.0.doorbell.notify_one();
         Ok(Response::new(CancelReply { request_id: id.to_string(), state: ended.state.to_string() }))

@@ -3,7 +3,7 @@
 use super::snapshot::{snapshot, step_state};
 use crate::fleet::NodeCommand;
 use crate::scheduler::{Action, decide};
-use crate::store::{AssignOutcome, Assignment, Ended, ReadyStep, StoreError};
+use crate::store::{AssignOutcome, Assignment, Ended, ReadyStep, RefusedStep, StoreError};
 use crate::world::World;
 use futures::future::try_join_all;
 use ouro_common::id::{AttemptKey, Name, RequestId};
@@ -51,8 +51,9 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
                     predicted_ms: total_s * 1e3,
                 });
             }
-            Action::CannotPlace { request, fault, .. } => {
-                let ended = world.store.fail_request(request, &fault).await?;
+            Action::CannotPlace { request, plan, step, fault, view } => {
+                let refused = RefusedStep { request, plan, step, decision: view };
+                let ended = world.store.refuse_step(refused, &fault).await?;
                 stop_attempts(world, &ended);
             }
         }

@@ -95,6 +95,7 @@ mod tests {
             memory_bytes: None,
             integrated: Some(false),
             source: "sysfs".into(),
+            ..Accelerator::default()
         }
     }
 

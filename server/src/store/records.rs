@@ -238,6 +238,19 @@ pub struct Assignment {
     pub predicted_ms: f64,
 }
 
+/// A step that no node could ever take.
+#[derive(Debug, Clone)]
+pub struct RefusedStep {
+    /// Its request.
+    pub request: RequestId,
+    /// The number of its plan.
+    pub plan: u32,
+    /// The step.
+    pub step: Name,
+    /// Which requirement failed on which nodes.
+    pub decision: DecisionView,
+}
+
 /// What assigning gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AssignOutcome {

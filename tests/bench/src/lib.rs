@@ -1,1 +1,7 @@
-//! x
+//! Benchmarks of the whole way: a real server and a real agent, requests that do nothing, and what they cost.
+
+pub use noop::{Noop, NoopOptions, noop};
+pub use report::{Machine, Report};
+
+mod noop;
+mod report;

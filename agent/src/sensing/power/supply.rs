@@ -33,7 +33,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         match text.trim().to_ascii_lowercase().replace(['_', '-'], " ").as_str() {
             "charging" => Self::Charging,
             "discharging" => Self::Discharging,
@@ -159,6 +159,7 @@ fn role(supply: &Supply, has_status: bool, present: Option<bool>, on_peripheral_
     match supply.kind.as_deref() {
         Some("Mains") if supply.online.is_some() => (Role::Mains, "an adapter of the machine"),
         Some(kind) if is_charger(kind) && supply.online.is_some() => (Role::UsbCharger, "a charger; online can be stale"),
+        Some(kind) if kind == "Mains" || is_charger(kind) => (Role::Other, "does not say whether it is online"),
         Some("BMS") => (Role::Other, "a battery's gauge, not a battery"),
         None => (Role::Other, "no type, and not enough of a battery to be one"),
         Some(_) => (Role::Other, "a type that says nothing about the source"),

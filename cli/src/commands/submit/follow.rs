@@ -11,6 +11,7 @@ use ouro_common::document::ResultDocument;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::RequestId;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 /// After the deadline the peer gets so long to say how it ended.
@@ -39,6 +40,24 @@ enum Stop {
     TimeOver,
 }
 
+/// Ctrl-C, kept from the moment this is made: one that comes while nobody waits for it is not lost.
+pub(super) struct Interrupt(Signal);
+
+impl Interrupt {
+    /// From now on Ctrl-C no longer ends the process.
+    pub(super) fn listen() -> Result<Self, Fault> {
+        let failed = |e| Fault::new(FaultCode::Internal, format!("Ctrl-C cannot be handled: {e}"));
+        signal(SignalKind::interrupt()).map(Self).map_err(failed)
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
 struct Following<'a, 'c> {
     context: &'a mut Context<'c>,
     progress: Progress,
@@ -47,41 +66,41 @@ struct Following<'a, 'c> {
     live: bool,
     deadline: Instant,
     cancelled: bool,
+    away_told: bool,
 }
 
 /// Follows a request to its end.
 ///
 /// # Errors
 /// When the deadline passes without a word, or the request cannot be found any more.
-pub(super) async fn follow(client: &mut Client, id: RequestId, budget: Duration, context: &mut Context<'_>) -> Result<Ended, Failure> {
+pub(super) async fn follow(
+    client: &mut Client,
+    id: RequestId,
+    budget: Duration,
+    interrupt: &mut Interrupt,
+    context: &mut Context<'_>,
+) -> Result<Ended, Failure> {
     let progress = Progress::start(context);
     let live = context.console.out_is_terminal() && context.format == Format::Table;
     let deadline = Instant::now() + budget + GRACE;
-    let mut following = Following { context, progress, parts: Parts::default(), live, deadline, cancelled: false };
-    following.run(client, id).await
+    let mut following = Following { context, progress, parts: Parts::default(), live, deadline, cancelled: false, away_told: false };
+    following.run(client, id, interrupt).await
 }
 
 impl Following<'_, '_> {
-    async fn run(&mut self, client: &mut Client, id: RequestId) -> Result<Ended, Failure> {
+    async fn run(&mut self, client: &mut Client, id: RequestId, interrupt: &mut Interrupt) -> Result<Ended, Failure> {
         let mut pause = FIRST_PAUSE;
-        let mut told = false;
         let mut asked_again = false;
         loop {
-            self.progress.reconnected();
-            let stop = match client.watch(id, self.parts.committed_bytes()).await {
-                Ok(events) => {
-                    pause = FIRST_PAUSE;
-                    self.listen(events).await?
-                }
-                Err(fault) => Stop::Broken(fault),
+            let deadline = self.deadline;
+            let stop = tokio::select! {
+                stop = self.session(client, id) => stop?,
+                () = interrupt.next() => Stop::Interrupted,
+                () = tokio::time::sleep_until(deadline) => Stop::TimeOver,
             };
             match stop {
                 Stop::Finished(result) => match self.parts.whole(&result) {
-                    Ok(answer) => {
-                        self.progress.clear();
-                        let shown = if self.live { self.parts.live().to_vec() } else { Vec::new() };
-                        return Ok(Ended { result: *result, answer, shown });
-                    }
+                    Ok(answer) => return Ok(self.end(*result, answer)),
                     Err(fault) if asked_again => return Err(fault.into()),
                     Err(_) => {
                         asked_again = true;
@@ -90,42 +109,59 @@ impl Following<'_, '_> {
                 },
                 Stop::Interrupted => self.cancel(client, id).await?,
                 Stop::TimeOver => return Err(self.time_over(id).into()),
-                Stop::Broken(fault) if !is_loss(&fault) => return Err(fault.into()),
+                Stop::Broken(fault) if fault.code != FaultCode::ServerUnreachable => return Err(fault.into()),
                 Stop::Broken(_) => {
-                    if !told {
-                        told = true;
-                        let who = client.route().name();
-                        self.progress
-                            .note(&format!("the {who} is away; request {id} goes on, waiting for the {who} to come back"), self.context);
+                    // A connection that told something was a good one: the pauses begin anew.
+                    pause = if self.progress.heard_something() { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
+                    self.tell_away(client, id);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = interrupt.next() => return Err(left(id).into()),
                     }
-                    self.pause(pause).await?;
-                    pause = (pause * 2).min(LAST_PAUSE);
-                    // If nobody is there yet, the next watch says so.
+                    // If nobody is there yet, the next session says so.
                     let _ = client.reopen().await;
                 }
             }
         }
     }
 
-    /// Takes events until something ends them.
+    /// One connection's events until it ends. What came in is kept even if this is dropped half-way.
+    async fn session(&mut self, client: &Client, id: RequestId) -> Result<Stop, Failure> {
+        self.progress.reconnected();
+        match client.watch(id, self.parts.committed_bytes()).await {
+            Ok(events) => self.listen(events).await,
+            Err(fault) => Ok(Stop::Broken(fault)),
+        }
+    }
+
     async fn listen(&mut self, mut events: impl Stream<Item = Result<Event, Fault>> + Unpin) -> Result<Stop, Failure> {
-        loop {
-            let next = tokio::select! {
-                next = events.next() => next,
-                _ = tokio::signal::ctrl_c() => return Ok(Stop::Interrupted),
-                () = tokio::time::sleep_until(self.deadline) => return Ok(Stop::TimeOver),
-            };
+        while let Some(next) = events.next().await {
             match next {
-                Some(Ok(Event::Progress { kind, text })) => self.progress.event(kind, text, self.context),
-                Some(Ok(Event::Chunk { offset, data, committed: true, .. })) => self.parts.take_committed(offset, &data),
-                Some(Ok(Event::Chunk { offset, data, restart, .. })) => {
+                Ok(Event::Progress { kind, text }) => self.progress.event(kind, text, self.context),
+                Ok(Event::Chunk { offset, data, committed: true, .. }) => self.parts.take_committed(offset, &data),
+                Ok(Event::Chunk { offset, data, restart, .. }) => {
                     let screen = self.parts.take_live(offset, &data, restart);
                     self.draw(screen)?;
                 }
-                Some(Ok(Event::Finished(result))) => return Ok(Stop::Finished(result)),
-                Some(Err(fault)) => return Ok(Stop::Broken(fault)),
-                None => return Ok(Stop::Broken(Fault::new(FaultCode::ServerUnreachable, "the connection ended before the request did"))),
+                Ok(Event::Finished(result)) => return Ok(Stop::Finished(result)),
+                Err(fault) => return Ok(Stop::Broken(fault)),
             }
+        }
+        Ok(Stop::Broken(Fault::new(FaultCode::ServerUnreachable, "the connection ended before the request did")))
+    }
+
+    fn end(&mut self, result: ResultDocument, answer: Option<Vec<u8>>) -> Ended {
+        self.progress.clear();
+        let shown = if self.live { self.parts.live().to_vec() } else { Vec::new() };
+        Ended { result, answer, shown }
+    }
+
+    /// Says once that nobody is there.
+    fn tell_away(&mut self, client: &Client, id: RequestId) {
+        if !std::mem::replace(&mut self.away_told, true) {
+            let who = client.route().name();
+            let line = format!("the {who} is away; request {id} goes on, waiting for the {who} to come back");
+            self.progress.note(&line, self.context);
         }
     }
 
@@ -144,17 +180,6 @@ impl Following<'_, '_> {
         };
         self.progress.clear();
         self.context.console.print(&text::for_terminal(&String::from_utf8_lossy(&bytes)))
-    }
-
-    /// Waits before the next attempt to reconnect. Ctrl-C ends it: who is away cannot be told.
-    async fn pause(&mut self, pause: Duration) -> Result<(), Failure> {
-        let wake = (Instant::now() + pause).min(self.deadline);
-        tokio::select! {
-            () = tokio::time::sleep_until(wake) => Ok(()),
-            _ = tokio::signal::ctrl_c() => Err(Fault::new(FaultCode::Cancelled, "no longer waiting; the request itself goes on, since it could not be told")
-                .remedy("cancel it with `ouroctl cancel last` when the server is back")
-                .into()),
-        }
     }
 
     /// The first Ctrl-C ends the request and waits for its last word; a second one does not wait.
@@ -183,8 +208,9 @@ impl Following<'_, '_> {
     }
 }
 
-/// Whether a fault means that the peer is away, not that it refuses.
-fn is_loss(fault: &Fault) -> bool {
-    // A connection that breaks under a stream is reported as internal or unknown by the HTTP/2 layer, without a remedy.
-    fault.code == FaultCode::ServerUnreachable || (fault.code == FaultCode::Internal && fault.remedy.is_empty() && fault.at.is_empty())
+/// Ctrl-C while nobody is there to be told.
+fn left(id: RequestId) -> Fault {
+    Fault::new(FaultCode::Cancelled, "no longer waiting; the request itself goes on, since nobody could be told")
+        .at(id)
+        .remedy("cancel it with `ouroctl cancel last` when the server is back")
 }

@@ -31,6 +31,11 @@ impl Progress {
         self.position = 0;
     }
 
+    /// Whether the present connection told anything.
+    pub(super) fn heard_something(&self) -> bool {
+        self.position > 0
+    }
+
     /// Something happened. What an earlier connection told is not told again.
     pub(super) fn event(&mut self, kind: String, what: String, context: &mut Context<'_>) {
         let event = (kind, what);

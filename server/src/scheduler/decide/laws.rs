@@ -123,7 +123,7 @@ proptest! {
             let mut node = with_profile(node(n), |p| {
                 let (address, kind) = (Some("0000:01:00.0".to_string()), "gpu".to_string());
                 p.hardware.accelerators = vec![Accelerator { kind: kind.clone(), vendor: "nvidia".into(), name: None,
-                    runtimes: vec!["cuda 8.6".into()], address: address.clone(), memory_bytes: None, integrated: Some(false), source: "nvml".into() }];
+                    runtimes: vec!["cuda 8.6".into()], address: address.clone(), memory_bytes: None, integrated: Some(false), source: "nvml".into(), ..Accelerator::default() }];
                 p.hardware.pcie = vec![PcieDevice { address: address.unwrap(), class: None, vendor: None, device: None, kind, numa_node: None,
                     current: None, max: None, path_bytes_per_s: Some(path), below_max: None, trust: LinkTrust::Measured, why: String::new() }];
             });

@@ -1,6 +1,6 @@
 //! Accepting: after this verb an acknowledged request survives whatever happens to the process.
 
-use super::columns::{Text, count, json, text};
+use super::columns::{Text, count, counted, json, text};
 use super::db::Db;
 use super::steps::moment;
 use super::tags::GIVEN;
@@ -46,7 +46,7 @@ pub(super) fn accept(db: &Db<'_>, envelope: &Envelope) -> Outcome<AcceptOutcome>
     for input in &envelope.inputs {
         give(db, &request, input, None)?;
     }
-    let words = format!("from {principal}, {} inputs, {} s to go", envelope.inputs.len(), envelope.budget_ms.div_ceil(1000));
+    let words = format!("from {principal}, {}, {} s to go", counted(envelope.inputs.len(), "input"), envelope.budget_ms.div_ceil(1000));
     db.event(envelope.id, "accepted", None, &words)?;
     Ok(AcceptOutcome::Accepted)
 }

@@ -5,7 +5,7 @@ use super::db::{Db, beginning};
 use super::steps::{self, Asked, moment, read_step, step_columns};
 use super::verb_error::Outcome;
 use super::{ends, tags};
-use crate::store::{AssignOutcome, Assignment, LiveAttempt, ReadyStep};
+use crate::store::{AssignOutcome, Assignment, LiveAttempt, ReadyStep, RefusedStep};
 use ouro_common::clock::Instant;
 use ouro_common::document::DecisionView;
 use ouro_common::id::{Epoch, InstanceId, Name, NodeId};
@@ -107,6 +107,16 @@ fn assign_one(db: &Db<'_>, item: Assignment) -> Outcome<AssignOutcome> {
     )?;
     db.event(item.request, "assigned", Some(&item.step), &format!("to {name}, predicted {predicted_ms:.0} ms"))?;
     Ok(AssignOutcome::Assigned(epoch))
+}
+
+/// Keeps the decision about a step that no node could ever take.
+pub(super) fn keep_refusal(db: &Db<'_>, refused: RefusedStep) -> Outcome<()> {
+    let key = (text(&refused.request), refused.plan, text(&refused.step));
+    db.run(
+        "UPDATE steps SET refusal = ?4 WHERE request = ?1 AND plan = ?2 AND id = ?3",
+        params![key.0, key.1, key.2, within_budget(refused.decision)?],
+    )?;
+    Ok(())
 }
 
 /// The decision as JSON, trimmed until it keeps within its budget. Figures that JSON cannot hold are left out.

@@ -106,6 +106,11 @@ impl FromSql for Count {
     }
 }
 
+/// `1 input`, `2 inputs`.
+pub(super) fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// The value as a column takes it.
 pub(super) fn text(value: &impl Textual) -> String {
     value.text()

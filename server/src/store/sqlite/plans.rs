@@ -1,6 +1,6 @@
 //! Plans: a request without one, a request that gets one, and steps that become ready as their inputs come.
 
-use super::columns::{Json, Text, json, text};
+use super::columns::{Json, Text, counted, json, text};
 use super::db::Db;
 use super::ends;
 use super::steps::{self, StepRow, step_columns};
@@ -60,7 +60,7 @@ pub(super) fn attach(db: &Db<'_>, request: RequestId, n: u32, plan: &Plan) -> Ou
         request,
         "planned",
         None,
-        &format!("{} steps by {}, the answer is {}", plan.steps.len(), plan.planner, plan.answer),
+        &format!("{} by {}, the answer is {}", counted(plan.steps.len(), "step"), plan.planner, plan.answer),
     )?;
     let ready = unblock(db, request, n)?;
     ends::settle(db, request)?;

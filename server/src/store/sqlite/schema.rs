@@ -49,7 +49,7 @@ CREATE TABLE plans (
 CREATE TABLE steps (
   request TEXT NOT NULL, plan INTEGER NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL, state TEXT NOT NULL, step TEXT NOT NULL,
   priority INTEGER NOT NULL, age INTEGER NOT NULL, epochs INTEGER NOT NULL DEFAULT 0, step_key TEXT,
-  lease_instance TEXT, lease_until INTEGER NOT NULL DEFAULT 0,
+  lease_instance TEXT, lease_until INTEGER NOT NULL DEFAULT 0, refusal TEXT,
   PRIMARY KEY (request, plan, id), FOREIGN KEY (request, plan) REFERENCES plans (request, n) ON DELETE CASCADE
 ) STRICT;
 CREATE INDEX steps_ready ON steps (priority DESC, age, position) WHERE state = 'ready';

@@ -3,7 +3,7 @@
 use super::{SqliteStore, accept, blame, claim, collect, commit, ends, identity, nodes, plans, repair, tags, view};
 use crate::store::{
     AcceptOutcome, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, FailOutcome, LiveAttempt, NewToken, NodeRecord,
-    OpenedSession, OutputRecord, ReadyStep, Redeemed, RequestRecord, Store, StoreError, TagRecord, TokenRecord, TokenRefusal,
+    OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, Store, StoreError, TagRecord, TokenRecord, TokenRefusal,
 };
 use async_trait::async_trait;
 use ouro_common::clock::Instant;
@@ -97,6 +97,14 @@ impl Store for SqliteStore {
     async fn fail_request(&self, request: RequestId, fault: &Fault) -> Answer<Ended> {
         let fault = fault.clone();
         self.write(move |db| ends::fail(db, request, &fault)).await
+    }
+    async fn refuse_step(&self, refused: RefusedStep, fault: &Fault) -> Answer<Ended> {
+        let fault = fault.clone();
+        self.write(move |db| {
+            claim::keep_refusal(db, refused.clone())?;
+            ends::fail(db, refused.request, &fault)
+        })
+        .await
     }
     async fn cancel_request(&self, request: RequestId, by: &str) -> Answer<Ended> {
         let by = by.to_string();

@@ -105,7 +105,9 @@ fn ms(from: Instant, to: Instant) -> u64 {
 }
 
 fn step_view(db: &Db<'_>, row: StepRow) -> Outcome<StepView> {
-    let mut decision: Option<DecisionView> = None;
+    let key = params![text(&row.request), row.plan, text(&row.step.id)];
+    let refusal = "SELECT refusal FROM steps WHERE request = ?1 AND plan = ?2 AND id = ?3 AND refusal IS NOT NULL";
+    let mut decision: Option<DecisionView> = db.one(refusal, key, |r| Ok(r.get::<_, Json<_>>(0)?.0))?;
     let attempts = db.all(
         "SELECT a.generation, a.n, a.node, coalesce(n.name, a.node), a.state, a.why, a.predicted_ms, a.assigned, a.ended, a.phases, \
          a.decision FROM attempts a LEFT JOIN nodes n ON n.id = a.node \

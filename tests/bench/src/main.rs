@@ -1,0 +1,44 @@
+//! `ouro-bench`: measures what a request costs that does nothing, and prints it for people or as JSON.
+
+use clap::{Parser, ValueEnum};
+use ouro_bench::{Machine, NoopOptions, Report, noop};
+use std::io::Write as _;
+
+/// Measures what a request costs beside its work: accept, plan, place, run, commit.
+#[derive(Debug, Parser)]
+#[command(name = "ouro-bench", version)]
+struct Arguments {
+    /// Requests in each of the two measurements
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    requests: u32,
+    /// Requests at the same time in the second one
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    in_flight: u32,
+    /// Steps that the agent runs at the same time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    slots: u32,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One JSON object
+    Json,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let options = NoopOptions { requests: arguments.requests, in_flight: arguments.in_flight, slots: arguments.slots };
+    let before = Machine::look();
+    let report = Report { schema: Report::SCHEMA.into(), machine: before, noop: noop(&options)? };
+    let text = match arguments.output {
+        Format::Table => report.table(),
+        Format::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}

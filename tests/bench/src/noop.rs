@@ -1,0 +1,181 @@
+//! No-op requests through the durable store: everything that happens to a request but its work.
+//!
+//! Each is a request with an approved plan of one `noop` step: accepted durably, placed, assigned durably, run in a worker,
+//! committed durably, and its end told to who waits. So a request costs three durable transactions.
+
+use anyhow::Context as _;
+use ouro_common::envelope::Envelope;
+use ouro_common::plan::Plan;
+use ouro_common::step::RequestState;
+use ouro_tests::{Asking, Fleet, NodeOptions, request, single_step};
+use serde::{Deserialize, Serialize};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Requests before the clock starts: connections are made and the worker is loaded.
+const WARM_UP: u32 = 20;
+/// Small durable writes that show what the disk itself costs.
+const SYNCS: usize = 100;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct NoopOptions {
+    /// Requests in each of the two measurements.
+    pub requests: u32,
+    /// Requests at the same time in the second one.
+    pub in_flight: u32,
+    /// Steps that the agent runs at the same time.
+    pub slots: u32,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Noop {
+    /// Requests in each measurement.
+    pub requests: u32,
+    /// Steps the agent ran at the same time.
+    pub slots: u32,
+    /// One after the other: half of the requests were done within this, ms from submit to result.
+    pub sequential_p50_ms: f64,
+    /// One after the other: 99 % were done within this, ms.
+    pub sequential_p99_ms: f64,
+    /// One after the other: requests a second.
+    pub sequential_per_s: f64,
+    /// Requests at the same time in the second measurement.
+    pub in_flight: u32,
+    /// At the same time: requests a second. Each has one step, so this is also steps a second.
+    pub concurrent_per_s: f64,
+    /// At the same time: half of the requests were done within this, ms.
+    pub concurrent_p50_ms: f64,
+    /// At the same time: 99 % were done within this, ms.
+    pub concurrent_p99_ms: f64,
+    /// The server's resident memory before the first request, bytes.
+    pub server_memory_before_bytes: Option<u64>,
+    /// Its resident memory after the last one, bytes.
+    pub server_memory_after_bytes: Option<u64>,
+    /// The agent's resident memory after the last one, its workers not counted, bytes.
+    pub agent_memory_after_bytes: Option<u64>,
+    /// What the store's files grew by for each request, bytes.
+    pub store_bytes_per_request: f64,
+    /// One small write with fsync on the same disk: half were done within this, ms.
+    pub disk_sync_p50_ms: f64,
+}
+
+/// Starts a server and an agent, and measures.
+///
+/// # Errors
+/// When a request does not end well.
+pub fn noop(options: &NoopOptions) -> anyhow::Result<Noop> {
+    let mut fleet = Fleet::of(&[NodeOptions::new("bench", &[]).slots(options.slots)]);
+    let client = fleet.client();
+    let asking = client.asking();
+    let container = client.wait_for(async { asking.container("noop").await }).context("the node offers noop")?;
+    let plan = single_step(&container, serde_json::json!({}));
+    client.wait_for(async { sequential(&asking, &plan, WARM_UP).await })?;
+
+    let store = fleet.server.home().join("server");
+    let (memory_before, store_before) = (fleet.server.process().resident_bytes(), store_bytes(&store));
+    let begin = Instant::now();
+    let one_by_one = client.wait_for(async { sequential(&asking, &plan, options.requests).await })?;
+    let sequential_s = begin.elapsed().as_secs_f64();
+    let begin = Instant::now();
+    let together = client.wait_for(async { concurrent(&asking, &plan, options).await })?;
+    let concurrent_s = begin.elapsed().as_secs_f64();
+
+    let grown = store_bytes(&store).saturating_sub(store_before);
+    Ok(Noop {
+        requests: options.requests,
+        slots: options.slots,
+        sequential_p50_ms: quantile_ms(&one_by_one, 0.5),
+        sequential_p99_ms: quantile_ms(&one_by_one, 0.99),
+        sequential_per_s: f64::from(options.requests) / sequential_s,
+        in_flight: options.in_flight,
+        concurrent_per_s: f64::from(options.requests) / concurrent_s,
+        concurrent_p50_ms: quantile_ms(&together, 0.5),
+        concurrent_p99_ms: quantile_ms(&together, 0.99),
+        server_memory_before_bytes: memory_before,
+        server_memory_after_bytes: fleet.server.process().resident_bytes(),
+        agent_memory_after_bytes: fleet.node("bench").process().resident_bytes(),
+        store_bytes_per_request: grown as f64 / f64::from(2 * options.requests),
+        disk_sync_p50_ms: disk_sync_ms(fleet.folder())?,
+    })
+}
+
+async fn sequential(asking: &Asking, plan: &Plan, requests: u32) -> anyhow::Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    for _ in 0..requests {
+        times.push(one(asking, plan).await?);
+    }
+    Ok(times)
+}
+
+async fn concurrent(asking: &Asking, plan: &Plan, options: &NoopOptions) -> anyhow::Result<Vec<Duration>> {
+    let left = Arc::new(AtomicU32::new(options.requests));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..options.in_flight {
+        let (asking, plan, left) = (asking.clone(), plan.clone(), left.clone());
+        tasks.spawn(async move {
+            let mut times = Vec::new();
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+                times.push(one(&asking, &plan).await?);
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        times.extend(done??);
+    }
+    Ok(times)
+}
+
+/// One request from submit to its result.
+async fn one(asking: &Asking, plan: &Plan) -> anyhow::Result<Duration> {
+    let begin = Instant::now();
+    let envelope = Envelope { approved_plan: Some(plan.clone()), ..request("nothing", &[]) };
+    let id = asking.submit(&envelope, &[]).await?;
+    let result = asking.finished(id).await?;
+    anyhow::ensure!(result.state == RequestState::Done, "{id} is {}: {:?}", result.state, result.fault);
+    Ok(begin.elapsed())
+}
+
+/// The time within which this share of them was done, ms.
+fn quantile_ms(times: &[Duration], share: f64) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).map_or(f64::NAN, |t| t.as_secs_f64() * 1e3)
+}
+
+/// The bytes of the database with its log.
+fn store_bytes(folder: &Path) -> u64 {
+    let files = ["store.db", "store.db-wal"].map(|name| std::fs::metadata(folder.join(name)).map_or(0, |m| m.len()));
+    files.iter().sum()
+}
+
+fn disk_sync_ms(folder: &Path) -> anyhow::Result<f64> {
+    let mut file = std::fs::File::create(folder.join("sync"))?;
+    let mut times = Vec::new();
+    for _ in 0..SYNCS {
+        let begin = Instant::now();
+        file.write_all(&[7; 4096])?;
+        file.sync_data()?;
+        times.push(begin.elapsed());
+    }
+    Ok(quantile_ms(&times, 0.5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_sorted_times() {
+        let times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
+        assert_eq!((quantile_ms(&times, 0.5), quantile_ms(&times, 0.99)), (100.0, 198.0));
+        assert_eq!(quantile_ms(&times[..1], 0.99), 200.0);
+    }
+}

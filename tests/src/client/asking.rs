@@ -1,0 +1,201 @@
+//! The asynchronous half of the raw client: one channel, cheap to clone, any number of calls at once.
+
+use ouro_common::document::{NodesDocument, ResultDocument, TraceDocument};
+use ouro_common::envelope::{DEFAULT_BUDGET_MS, Envelope, Input, Mode, PROTOCOL_VERSION, Principal, Privacy};
+use ouro_common::error::{Fault, FaultCode};
+use ouro_common::id::{Digest, Name, RequestId};
+use ouro_common::plan::{Plan, Step, Tags};
+use ouro_proto::channel::{ClientTls, ConnectError, connect};
+use ouro_proto::convert::{envelope::to_wire, fault_of, read_document};
+use ouro_proto::wire::enrollment_client::EnrollmentClient;
+use ouro_proto::wire::operator_client::OperatorClient;
+use ouro_proto::wire::requests_client::RequestsClient;
+use ouro_proto::wire::{
+    CancelRequest, CreateTokenRequest, EnrollReply, EnrollRequest, ModulesRequest, NodesRequest, RequestRef, SubmitPart, WatchRequest,
+    submit_part, watch_event,
+};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+
+/// The largest part of an upload.
+const PART_BYTES: usize = 256 * 1024;
+/// A message may be this large: traces and results are documents.
+const MESSAGE_BYTES: usize = 64 << 20;
+
+/// A channel to a server.
+#[derive(Debug, Clone)]
+pub struct Asking(Channel);
+
+impl Asking {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or one of the two does not trust the other.
+    pub async fn connect(address: &str, tls: &ClientTls) -> Result<Self, ConnectError> {
+        Ok(Self(connect(address, tls).await?))
+    }
+
+    fn requests(&self) -> RequestsClient<Channel> {
+        RequestsClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES)
+    }
+
+    /// Who is in the fleet.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn nodes(&self) -> Result<NodesDocument, Fault> {
+        let reply = self.requests().nodes(NodesRequest {}).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(reply.get_ref()), "ouroboros.nodes/1")
+    }
+
+    /// Submits a request with its inputs' bytes.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn submit(&self, envelope: &Envelope, inputs: &[&[u8]]) -> Result<RequestId, Fault> {
+        let first = SubmitPart { body: Some(submit_part::Body::Envelope(to_wire(envelope))), skip_first_pass: false };
+        let pieces = inputs.iter().flat_map(|bytes| bytes.chunks(PART_BYTES));
+        let parts = pieces.map(|piece| SubmitPart { body: Some(submit_part::Body::Data(piece.to_vec())), skip_first_pass: false });
+        let parts: Vec<SubmitPart> = std::iter::once(first).chain(parts).collect();
+        let reply = self.requests().submit(tokio_stream::iter(parts)).await.map_err(|s| fault_of(&s))?;
+        let id = &reply.get_ref().request_id;
+        id.parse().map_err(|e| Fault::new(FaultCode::Internal, format!("{id}: {e}")))
+    }
+
+    /// Waits for the end of a request.
+    ///
+    /// # Errors
+    /// What the server says; also when the stream ends before the request.
+    pub async fn finished(&self, id: RequestId) -> Result<ResultDocument, Fault> {
+        let watch = WatchRequest { request: id.to_string(), after: 0 };
+        let mut events = self.requests().watch(watch).await.map_err(|s| fault_of(&s))?.into_inner();
+        while let Some(event) = events.message().await.map_err(|s| fault_of(&s))? {
+            if let Some(watch_event::Body::Finished(finished)) = event.body {
+                return read_document(finished.result.as_ref(), "ouroboros.result/1");
+            }
+        }
+        Err(Fault::new(FaultCode::Internal, "the stream ended before the request did").at(id))
+    }
+
+    /// A request's trace.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn trace(&self, id: RequestId) -> Result<TraceDocument, Fault> {
+        let reply = self.requests().trace(RequestRef { request: id.to_string() }).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(reply.get_ref()), "ouroboros.trace/1")
+    }
+
+    /// Ends a request.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn cancel(&self, id: RequestId) -> Result<(), Fault> {
+        let cancelled = self.requests().cancel(CancelRequest { request: id.to_string() }).await;
+        cancelled.map(drop).map_err(|s| fault_of(&s))
+    }
+
+    /// The container of this name, as some node offers it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when nobody does.
+    pub async fn container(&self, name: &str) -> Result<ouro_common::document::ContainerView, Fault> {
+        let reply = self.requests().modules(ModulesRequest {}).await.map_err(|s| fault_of(&s))?;
+        let modules: ouro_common::document::ModulesDocument = read_document(Some(reply.get_ref()), "ouroboros.modules/1")?;
+        let mut containers = modules.modules.into_iter().flat_map(|m| m.containers);
+        let found = containers.find(|c| c.container.name.as_str() == name);
+        found.ok_or_else(|| Fault::new(FaultCode::NotFound, format!("nobody offers {name}")))
+    }
+
+    /// A join token.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn create_token(&self, role: &str, uses: u32, lifetime_s: u64) -> Result<String, Fault> {
+        let asked = CreateTokenRequest { role: role.into(), uses, lifetime_s, labels: [].into(), require_approval: false };
+        let reply = OperatorClient::new(self.0.clone()).create_token(asked).await.map_err(|s| fault_of(&s))?;
+        Ok(reply.into_inner().token)
+    }
+
+    /// Enrols with whatever the message says.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn enroll(&self, message: EnrollRequest) -> Result<EnrollReply, Fault> {
+        let reply = EnrollmentClient::new(self.0.clone()).enroll(message).await.map_err(|s| fault_of(&s))?;
+        Ok(reply.into_inner())
+    }
+
+    /// Calls a method with an empty message.
+    ///
+    /// # Errors
+    /// The fault in the status.
+    pub async fn call(&self, method: &str) -> Result<(), Fault> {
+        let mut grpc = tonic::client::Grpc::new(self.0.clone());
+        grpc.ready().await.map_err(|e| Fault::new(FaultCode::ServerUnreachable, e.to_string()))?;
+        let codec = tonic_prost::ProstCodec::<(), ()>::default();
+        let path = PathAndQuery::try_from(method).map_err(|e| Fault::new(FaultCode::InvalidArgument, e.to_string()))?;
+        grpc.unary(tonic::Request::new(()), path, codec).await.map(drop).map_err(|s| fault_of(&s))
+    }
+}
+
+/// A request with nothing but a prompt and inputs: (tag, media type, bytes).
+pub fn request(prompt: &str, inputs: &[(&str, &str, &[u8])]) -> Envelope {
+    let id = fresh_id();
+    let input = |(tag, media, bytes): &(&str, &str, &[u8])| Input {
+        tag: name(tag),
+        media: (*media).into(),
+        digest: Digest::blake3(bytes),
+        size_bytes: bytes.len() as u64,
+        file_name: None,
+    };
+    Envelope {
+        version: PROTOCOL_VERSION,
+        id,
+        idempotency_key: id.to_string(),
+        principal: Principal::Operator("admin".into()),
+        privacy: Privacy::Public,
+        mode: Mode::Realtime,
+        priority: 5,
+        budget_ms: DEFAULT_BUDGET_MS,
+        offload: vec![],
+        first_pass: None,
+        traceparent: None,
+        prompt: prompt.into(),
+        inputs: inputs.iter().map(input).collect(),
+        approved_plan: None,
+    }
+}
+
+/// A plan of one step: `container` reads the prompt with these parameters.
+pub fn single_step(container: &ouro_common::document::ContainerView, params: serde_json::Value) -> Plan {
+    let input = container.inputs.first().expect("the container has an input");
+    let output = container.outputs.first().expect("a container has an output");
+    let tags = if input.many { Tags::Many(vec![name("prompt")]) } else { Tags::One(name("prompt")) };
+    let step = Step {
+        id: name("s1"),
+        container: container.container.clone(),
+        digest: container.digest,
+        params,
+        inputs: BTreeMap::from([(input.port.clone(), tags)]),
+        outputs: BTreeMap::from([(output.port.clone(), name("answer"))]),
+    };
+    Plan { planner: "test".into(), steps: vec![step], answer: name("answer") }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+/// An id no other request has.
+fn fresh_id() -> RequestId {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let seed = [u64::from(std::process::id()), count, u64::from(now.subsec_nanos())].map(u64::to_le_bytes).concat();
+    let random = blake3::hash(&seed).as_bytes()[..10].try_into().expect("ten bytes are ten bytes");
+    RequestId::from_parts(u64::try_from(now.as_millis()).unwrap_or(0), random)
+}

@@ -1,0 +1,164 @@
+//! A real `ouro-agent` on a home of its own.
+
+use crate::assets::{onnxruntime, program};
+use crate::ouroctl::Ouroctl;
+use crate::process::Process;
+use crate::wait::{SHORT, eventually};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What an agent is to be.
+#[derive(Debug, Clone, Default)]
+pub struct NodeOptions {
+    /// The name it asks to be known by.
+    pub name: String,
+    /// Sample containers in its module folder.
+    pub containers: Vec<String>,
+    /// The model of its first pass.
+    pub model: Option<PathBuf>,
+    /// A recorded machine to read.
+    pub recorded: Option<PathBuf>,
+    /// Steps that may run at once.
+    pub slots: Option<u32>,
+}
+
+impl NodeOptions {
+    /// A node with this name and these sample containers.
+    pub fn new(name: &str, containers: &[&str]) -> Self {
+        Self {
+            name: name.into(),
+            containers: containers.iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// With a first pass.
+    #[must_use]
+    pub fn with_model(mut self, model: PathBuf) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    /// With the hardware of a recorded machine.
+    #[must_use]
+    pub fn recorded(mut self, root: PathBuf) -> Self {
+        self.recorded = Some(root);
+        self
+    }
+
+    /// With so many slots.
+    #[must_use]
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
+    fn toml(&self, modules: &Path) -> String {
+        // TOML's basic strings are written as Rust's debug strings for the paths that occur here.
+        let mut text = format!("name = {:?}\nmodules = [{modules:?}]\n", self.name);
+        if let Some(slots) = self.slots {
+            let _ = writeln!(text, "slots = {slots}");
+        }
+        if let Some(root) = &self.recorded {
+            let _ = writeln!(text, "hardware_root = {root:?}");
+        }
+        if let Some(library) = onnxruntime() {
+            let _ = writeln!(text, "onnxruntime = {library:?}");
+        }
+        text.push_str("[first_pass]\n");
+        if let Some(model) = &self.model {
+            let _ = writeln!(text, "model = {model:?}");
+        }
+        text
+    }
+}
+
+/// An agent: its home and, while it runs, its process.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    home: PathBuf,
+    process: Option<Process>,
+}
+
+impl Node {
+    /// Writes the configuration and the modules of a node; nothing runs yet.
+    pub fn prepare(home: &Path, options: &NodeOptions) -> Self {
+        let modules = home.join("modules");
+        std::fs::create_dir_all(&modules).unwrap_or_else(|e| panic!("{}: {e}", modules.display()));
+        let containers: Vec<&str> = options.containers.iter().map(String::as_str).collect();
+        crate::assets::module_with(&modules, &containers);
+        std::fs::write(home.join("agent.toml"), options.toml(&modules)).expect("the configuration can be written");
+        Self { name: options.name.clone(), home: home.into(), process: None }
+    }
+
+    /// Runs `ouro-agent` with `arguments` on this node's home to its end.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        self.agent(arguments).output().expect("ouro-agent can be run")
+    }
+
+    fn agent(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("ouro-agent"));
+        command.args(arguments).env("OUROBOROS_HOME", &self.home).env("RUST_LOG", "info");
+        command
+    }
+
+    /// Joins the fleet.
+    ///
+    /// # Panics
+    /// When the server refuses; its words are in the message.
+    pub fn join(&self, address: &str, token: &str) {
+        let joined = self.command(&["join", address, "--token", token]);
+        assert!(joined.status.success(), "{} cannot join: {}", self.name, String::from_utf8_lossy(&joined.stderr));
+    }
+
+    /// Starts the agent, again if need be, and waits for its socket.
+    pub fn start(&mut self) {
+        self.process = None;
+        let process = Process::start(&self.name, self.agent(&["run"]), &self.home.join("log"));
+        let process = self.process.insert(process);
+        let socket = self.home.join("run/agent.sock");
+        eventually(&format!("the socket of {}", self.name), SHORT, || {
+            assert!(process.ended().is_none(), "the agent ended: {}", process.log());
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it was never started.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the agent was started")
+    }
+
+    /// The processes of its workers.
+    pub fn workers(&self) -> Vec<u32> {
+        self.process.as_ref().map(Process::children).unwrap_or_default()
+    }
+
+    /// The name it asked for.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Its module folder.
+    pub fn modules(&self) -> PathBuf {
+        self.home.join("modules")
+    }
+
+    /// `ouroctl` for a user of this machine.
+    pub fn ouroctl(&self) -> Ouroctl {
+        Ouroctl::new(&self.home)
+    }
+
+    pub(crate) fn report(&self) -> Option<String> {
+        self.process.as_ref().map(Process::report)
+    }
+}
