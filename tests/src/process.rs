@@ -48,8 +48,13 @@ impl Process {
 
     /// Asks it to end, with SIGTERM, and waits until it did.
     pub fn terminate(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+        self.ask_to_end();
         self.wait(SHORT)
+    }
+
+    /// Asks it to end, with SIGTERM.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
     }
 
     /// Stops it in its tracks; for others it looks as if its machine had hung.

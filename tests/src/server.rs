@@ -66,6 +66,11 @@ impl Server {
         assert!(status.success(), "the server ended with {status}");
     }
 
+    /// Asks it to end, and does not wait until it did.
+    pub fn begin_to_stop(&self) {
+        self.process().ask_to_end();
+    }
+
     /// Host and port.
     pub fn address(&self) -> &str {
         &self.address

@@ -89,7 +89,14 @@ fn written(outcome: &Outcome, words: &[(&str, &str)]) -> String {
 /// A line without what differs from run to run.
 fn plain(line: &str, words: &[(&str, &str)]) -> String {
     let line = words.iter().fold(line.to_string(), |line, (placeholder, value)| line.replace(value, placeholder));
-    let tokens: Vec<String> = line.split_whitespace().map(masked).collect();
+    let mut tokens: Vec<String> = vec![];
+    for token in line.split_whitespace() {
+        // A slow moment turns `980 ms` into `1.02 s`.
+        match tokens.last_mut() {
+            Some(last) if last == "N" && ["ms", "s", "min"].contains(&token) => *last = "TIME".into(),
+            _ => tokens.push(masked(token)),
+        }
+    }
     // Columns are as wide as their numbers, so blanks within a line count as one, and before a number as none.
     let indent = line.len() - line.trim_start().len();
     let numeric = tokens.first().is_some_and(|t| t.starts_with(['N', '+', '<']));
@@ -140,7 +147,7 @@ mod tests {
         let words = [("DOC", "/tmp/x/letter.txt")];
         let parts = split("ouroctl submit \"What is  this?\" --file text=DOC \"\"", &words);
         assert_eq!(parts, ["submit", "What is  this?", "--file", "text=/tmp/x/letter.txt", ""]);
-        assert_eq!(plain("  request 0198b5d2-7a0c-7d3e  12.5 ms   /tmp/x/letter.txt", &words), "  request ID N ms DOC");
+        assert_eq!(plain("  request 0198b5d2-7a0c-7d3e  12.5 ms   /tmp/x/letter.txt", &words), "  request ID TIME DOC");
         assert_eq!(plain("langid:1.0.0 is UTF-8  (3/4) at 03:14:15", &words), "langid:1.0.0 is UTF-8 (N/N) at TIME");
         assert_eq!(plain("     +12 ms  <0.001 127.0.0.1:7443 [OB0022 X]", &words), "+N ms N 127.0.0.1:7443 [OB0022 X]");
     }

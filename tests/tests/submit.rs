@@ -46,6 +46,16 @@ fn what_the_local_model_is_not_sure_of_is_handed_over_marked_when_the_server_is_
 }
 
 #[test]
+fn a_server_that_is_just_stopping_counts_as_away() {
+    let mut fleet = Fleet::of(&[NodeOptions::new("here", &[]).with_model(assets::first_pass_model())]);
+    let here = fleet.node("here").ouroctl();
+    fleet.server.begin_to_stop();
+    // Its connections are open for a moment, and take nothing new.
+    let result: ResultDocument = here.run(&["submit", OUTSIDE, "--output", "json"]).exits(0).json();
+    assert!(result.low_confidence && result.served_by == "local", "{result:?}");
+}
+
+#[test]
 fn without_a_model_the_request_is_offloaded_and_without_a_server_it_says_so() {
     let mut fleet = Fleet::of(&[NodeOptions::new("here", &["keywords"])]);
     let here = fleet.node("here").ouroctl();

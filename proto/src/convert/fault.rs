@@ -42,7 +42,10 @@ pub fn fault_of(status: &Status) -> Fault {
     {
         return Fault::new(code, detail.problem).at(detail.at).remedy(detail.remedy);
     }
+    // A status with a cause was made on this side, when the connection broke; what a peer says has none.
+    let broken = std::error::Error::source(status).is_some();
     let code = match status.code() {
+        _ if broken => FaultCode::ServerUnreachable,
         Code::InvalidArgument => FaultCode::InvalidArgument,
         Code::NotFound => FaultCode::NotFound,
         Code::PermissionDenied => FaultCode::PermissionDenied,
@@ -73,5 +76,12 @@ mod tests {
             assert_eq!(fault_of(&status_of(&fault)), fault);
         }
         assert_eq!(fault_of(&Status::unavailable("gone")).code, FaultCode::ServerUnreachable);
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_a_server_that_is_away_whatever_the_library_calls_it() {
+        let broken = Status::from_error(Box::new(std::io::Error::other("connection closed")));
+        assert_eq!(fault_of(&broken).code, FaultCode::ServerUnreachable);
+        assert_eq!(fault_of(&Status::cancelled("by the caller")).code, FaultCode::Cancelled);
     }
 }
