@@ -16,7 +16,7 @@ from collections import Counter
 
 import regex
 
-MIN_N, MAX_N, BUCKETS, MAX_WORDS = 1, 2, 131072, 2000
+MIN_N, MAX_N, BUCKETS, MAX_WORDS = 1, 2, 524288, 2000
 WORD = regex.compile(r"[\p{Alphabetic}\p{N}']+")
 _bucket_of = {}
 

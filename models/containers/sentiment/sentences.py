@@ -123,7 +123,7 @@ def lexicon(vader):
     """{language: {label: {word: weight}}}; VADER's words from 1 upwards, weighted by how polar they are."""
     lists = {language: {"positive": {}, "negative": {}} for language in LANGUAGES}
     for word, value in vader.items():
-        if abs(value) >= 1.2 and re.fullmatch("[a-z][a-z'-]+", word):
+        if abs(value) >= 1.4 and re.fullmatch("[a-z][a-z'-]+", word):
             lists["en"]["positive" if value > 0 else "negative"][word] = abs(value) - 0.5
     for line in (HERE / "lexicon.tsv").read_text().splitlines():
         language, label, words = line.split("\t")
