@@ -7,6 +7,7 @@ use crate::hwdetect::{self, HwdetectOptions, HwdetectOutput};
 use crate::join::{TokenSource, join, read_token};
 use crate::local_api::ask_status;
 use crate::profile::host_name;
+use crate::snapshot::{self, SnapshotOptions};
 use crate::workers::child::{self, WorkerArgs};
 use clap::{Parser, Subcommand};
 use ouro_common::error::{Fault, FaultCode};
@@ -63,6 +64,14 @@ enum Verb {
         #[arg(long)]
         measure: bool,
     },
+    /// Record this machine, or a recorded one, as a fixture; serial numbers, addresses and host names are taken out.
+    Snapshot {
+        /// `NAME.tar`, or a folder if it ends in `/`; it must not exist yet.
+        file: PathBuf,
+        /// A recorded machine's folder.
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+    },
     /// Run containers for the agent that started this process.
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -104,6 +113,10 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
                 home.identity().folder().display(),
             );
             print(out, &text)
+        }
+        Some(Verb::Snapshot { file, root }) => {
+            let recorded = snapshot::run(&SnapshotOptions { root, file }, out);
+            recorded.map_err(|e| Fault::new(FaultCode::InvalidArgument, e.to_string()))
         }
         Some(Verb::Run) => serve(home()),
         Some(Verb::Status { output }) => {

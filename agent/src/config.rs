@@ -23,6 +23,8 @@ pub struct Config {
     pub onnxruntime: Option<PathBuf>,
     /// The most bytes of results that are kept for other nodes; the oldest go first. Default 4 GiB.
     pub spool_max_bytes: SpoolLimit,
+    /// Where `/metrics` is served as Prometheus text, a loopback address like `127.0.0.1:9464`; off by default.
+    pub metrics: Option<std::net::SocketAddr>,
     /// The local attempt with the small model.
     pub first_pass: FirstPassConfig,
     /// Rules about what leaves this machine.
@@ -123,6 +125,9 @@ impl Config {
         if self.first_pass.feature.as_deref().is_some_and(|f| Feature::parse(f).is_none()) {
             return Err("first_pass.feature: it is mean_logprob, min_logprob or p10_logprob".into());
         }
+        if let Some(address) = self.metrics.filter(|a| !a.ip().is_loopback()) {
+            return Err(format!("metrics: {address} is no loopback address; agents listen on nothing that others can reach"));
+        }
         if let Some(server) = &self.server
             && server.trim().is_empty()
         {
@@ -168,7 +173,12 @@ mod tests {
         assert!(config.first_pass.enabled && config.first_pass.max_tokens == 512, "what is not named keeps its default");
         std::fs::write(&path, config.to_toml()).unwrap();
         assert_eq!(Config::read(&path).unwrap(), config);
-        for (bad, named) in [("slotz = 1", "slotz"), ("slots = 0", "slots"), ("[first_pass]\nfeature = \"x\"", "first_pass.feature")] {
+        for (bad, named) in [
+            ("slotz = 1", "slotz"),
+            ("slots = 0", "slots"),
+            ("metrics = \"0.0.0.0:1\"", "metrics"),
+            ("[first_pass]\nfeature = \"x\"", "first_pass.feature"),
+        ] {
             std::fs::write(&path, bad).unwrap();
             let fault = Config::read(&path).unwrap_err();
             assert!(fault.problem.contains(named) && fault.at.ends_with("agent.toml"), "{fault}");

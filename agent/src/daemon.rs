@@ -5,6 +5,7 @@ use crate::config::{Config, with_port};
 use crate::first_pass::{FirstPass, FirstPassOptions};
 use crate::home::{AgentHome, HomeLock, JoinedAs, file_fault};
 use crate::local_api::{ApiOptions, LocalApi, StatusSource};
+use crate::metric::{MetricServer, render};
 use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
 use crate::profile;
 use crate::requests::{Journal, Requests, RequestsOptions};
@@ -13,7 +14,7 @@ use crate::steps::{Outbox, Steps, StepsOptions};
 use crate::uplink::{Line, Link, Uplink, UplinkOptions};
 use crate::vitals::{Vitals, VitalsOptions};
 use crate::workers::{Pool, PoolOptions, WorkerOptions};
-use ouro_common::device::Readings;
+use ouro_common::device::{NodeProfile, Readings};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, BootId};
 use std::path::PathBuf;
@@ -59,6 +60,14 @@ struct Parts {
     api: LocalApi,
     steps: Steps,
     pool: Pool,
+    metrics: Option<(MetricServer, Metrics)>,
+}
+
+/// What `/metrics` shows.
+type Metrics = (Arc<NodeProfile>, watch::Receiver<Arc<Readings>>);
+
+fn metric_fault(error: impl std::fmt::Display) -> Fault {
+    Fault::new(FaultCode::InvalidArgument, error.to_string()).remedy("choose another address for `metrics` in agent.toml")
 }
 
 impl Service {
@@ -138,6 +147,10 @@ impl Service {
         let ((), (), profile) = tokio::join!(watcher.look(), vitals.look(), found);
         let profile = Arc::new(profile);
         let requests = self.requests(link, readings.clone());
+        let metrics = match self.options.config.metrics {
+            Some(address) => Some((MetricServer::bind(address).await.map_err(metric_fault)?, (profile.clone(), readings.clone()))),
+            None => None,
+        };
         let server = with_port(self.options.config.server.as_ref().unwrap_or(&self.joined.server));
         let (uplink, session) = Uplink::new(UplinkOptions {
             server: server.clone(),
@@ -161,7 +174,7 @@ impl Service {
             requests: requests.clone(),
             status,
         })?;
-        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool })
+        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool, metrics })
     }
 
     /// Runs until `stop`.
@@ -180,6 +193,11 @@ impl Service {
             tokio::spawn(parts.requests.run(drain.clone())),
             tokio::spawn(parts.api.run(drain.clone())),
         ];
+        if let Some((server, (profile, readings))) = parts.metrics {
+            let page = move || render(&profile.hardware, &readings.borrow().clone(), &[]);
+            // It has no state to let go of: it ends with the runtime.
+            drop(tokio::spawn(server.serve(page)));
+        }
         let mut session = tokio::spawn(parts.uplink.run(last.clone()));
         tracing::info!(node = %self.joined.node, name = self.joined.name, "the agent runs");
         let ended = tokio::select! {

@@ -1,6 +1,7 @@
 //! How this node is doing, read every few seconds: the machine's readings, and what this agent's own workers take of it.
 
 use crate::modules::Modules;
+use crate::sensing::doorbell::Doorbell;
 use crate::sensing::host_root::{HostRoot, SYSFS_LIMIT};
 use crate::sensing::nvml::LiveNvml;
 use crate::sensing::readings::Sampler;
@@ -76,15 +77,25 @@ impl Vitals {
         }
     }
 
-    /// Reads every few seconds until `drain`.
+    /// Reads every few seconds, and at once when a power supply or a thermal zone changes, until `drain`.
     pub async fn run(self, drain: CancellationToken) {
+        // A recorded machine's cables are not this machine's.
+        let doorbell = self.options.root.is_live().then(Doorbell::listen).flatten();
         loop {
             self.look().await;
             tokio::select! {
                 () = drain.cancelled() => return,
                 () = tokio::time::sleep(PERIOD) => {}
+                () = rung(doorbell.as_ref()) => {}
             }
         }
+    }
+}
+
+async fn rung(doorbell: Option<&Doorbell>) {
+    match doorbell {
+        Some(doorbell) => doorbell.rung().await,
+        None => std::future::pending().await,
     }
 }
 
