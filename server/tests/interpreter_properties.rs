@@ -11,14 +11,14 @@ static RULES: LazyLock<RuleInterpreter> = LazyLock::new(RuleInterpreter::new);
 
 const MEDIA: [&str; 6] = ["text/plain", "text/csv", "image/png", "audio/wav", "application/json", "application/pdf"];
 const SAMPLES: [&str; 8] = [
-    include_str!("catalogue/langid.toml"),
-    include_str!("catalogue/sentiment.toml"),
-    include_str!("catalogue/digits.toml"),
-    include_str!("catalogue/keywords.toml"),
-    include_str!("catalogue/summarize.toml"),
-    include_str!("catalogue/csv-stats.toml"),
-    include_str!("catalogue/compose.toml"),
-    include_str!("catalogue/noop.toml"),
+    include_str!("../../models/containers/langid/container.toml"),
+    include_str!("../../models/containers/sentiment/container.toml"),
+    include_str!("../../models/containers/digits/container.toml"),
+    include_str!("../../models/containers/keywords/container.toml"),
+    include_str!("../../models/containers/summarize/container.toml"),
+    include_str!("../../models/containers/csv-stats/container.toml"),
+    include_str!("../../models/containers/compose/container.toml"),
+    include_str!("../../models/containers/noop/container.toml"),
 ];
 const WORDS: [&str; 40] = [
     "summarise",

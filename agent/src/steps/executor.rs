@@ -10,7 +10,7 @@ use crate::modules::{Installed, Modules};
 use crate::spool::{Spool, hash_file};
 use crate::uplink::Link;
 use crate::workers::{Pool, RunFailure};
-use ouro_common::container::Runtime;
+use ouro_common::container::{Manifest, Runtime};
 use ouro_common::error::FaultCode;
 use ouro_common::id::{AttemptKey, Digest};
 use ouro_common::step::FailureClass;
@@ -155,6 +155,7 @@ impl Steps {
     async fn attempt(&self, step: &Assignment, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
         let options = &self.0.options;
         let installed = self.installed(step)?;
+        fits(step, &installed.container.manifest)?;
         // A model could take the machine down: then the entry must be there after the reboot. Our own code does not.
         let keep = if installed.model.is_some() { Keep::ThroughPowerLoss } else { Keep::ThroughCrash };
         let disk = |e| RunFailure::new(FailureClass::Rejected, format!("this node's disk refuses the step: {e}"));
@@ -239,6 +240,21 @@ impl Steps {
             }
         }
     }
+}
+
+/// Whether every input is within what its port takes.
+fn fits(step: &Assignment, manifest: &Manifest) -> Result<(), RunFailure> {
+    for input in &step.inputs {
+        let limit = manifest.input(&input.port).and_then(|port| port.max_bytes);
+        if let Some(limit) = limit.filter(|limit| input.size_bytes > *limit) {
+            let why = format!(
+                "the input {} has {} bytes; the port {} of {} takes at most {limit}",
+                input.tag, input.size_bytes, input.port, step.container
+            );
+            return Err(RunFailure::new(FailureClass::InvalidInput, why));
+        }
+    }
+    Ok(())
 }
 
 /// A copy whose content is known to be right; a damaged one in the spool counts as none.

@@ -120,7 +120,7 @@ pub(crate) fn first_pass(page: &mut Page, report: &FirstPassReport) {
 }
 
 fn plan(page: &mut Page, document: &TraceDocument) {
-    if let Some(planner) = &document.planner {
+    if let Some(planner) = document.planner.as_ref().filter(|_| document.refusal.is_none()) {
         let answer = document.answer.as_ref().map(|a| format!(", the answer is {a}")).unwrap_or_default();
         page.heading("Plan", &format!("by {planner}, {}{answer}", counted(document.steps.len(), "step", "steps")));
         let nodes: Vec<_> = document.steps.iter().map(|s| graph::Node::of_trace(s, step::brief(s))).collect();

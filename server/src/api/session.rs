@@ -81,6 +81,7 @@ async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands:
     let welcome = Welcome { version, session_epoch: epoch, node_name: name.clone(), admin: admin.to_string() };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
     world.fleet.open(node, epoch, commands, world.store.now());
+    world.fleet.ping_all(rand::random);
     world.nodes_changed();
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
     settle(world, node, live, &holding, restarted).await.map_err(store_status)?;
