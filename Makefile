@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build demo test fuzz lint bench install
+.PHONY: help prepare build demo test fuzz test-arm lint bench install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -47,6 +47,9 @@ fuzz: prepare ## every parser of the sensors against anything, for FUZZ_SECONDS 
 	@cargo test --locked -p ouro-agent --lib --test damaged_machines --no-run
 	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
 	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
+
+test-arm: prepare ## a static build for phones, tested under emulation (outside CI: several minutes)
+	@tests/arm/run
 
 bench: prepare ## build for speed and measure
 	@cargo build --locked --workspace --bins --release
