@@ -2,7 +2,7 @@
 
 use crate::modules::Modules;
 use crate::sensing::doorbell::Doorbell;
-use crate::sensing::host_root::{HostRoot, SYSFS_LIMIT};
+use crate::sensing::host_root::HostRoot;
 use crate::sensing::nvml::LiveNvml;
 use crate::sensing::readings::Sampler;
 use crate::workers::Pool;
@@ -10,6 +10,7 @@ use ouro_common::device::Readings;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +30,7 @@ pub struct VitalsOptions {
 /// Reads until it is told to stop.
 pub struct Vitals {
     options: VitalsOptions,
-    taker: Arc<Mutex<(Sampler, OwnCpu)>>,
+    taker: Arc<Mutex<(Sampler, OwnCpu, Workers)>>,
     readings: watch::Sender<Arc<Readings>>,
 }
 
@@ -58,7 +59,14 @@ impl Vitals {
     pub fn new(options: VitalsOptions) -> (Self, watch::Receiver<Arc<Readings>>) {
         let (readings, receiver) = watch::channel(Arc::default());
         let sampler = if options.root.is_live() { Sampler::new().with_nvidia(LiveNvml) } else { Sampler::new() };
-        (Self { options, taker: Arc::new(Mutex::new((sampler, OwnCpu::default()))), readings }, receiver)
+        (
+            Self {
+                options,
+                taker: Arc::new(Mutex::new((sampler, OwnCpu::default(), Workers(System::new().ok())))),
+                readings,
+            },
+            receiver,
+        )
     }
 
     /// Reads now.
@@ -68,9 +76,11 @@ impl Vitals {
         let (root, pool, taker) = (self.options.root.clone(), self.options.pool.clone(), self.taker.clone());
         let taken = tokio::task::spawn_blocking(move || {
             let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
-            let (sampler, own) = &mut *taker;
-            let own_cpu = own.add(&pool.ids(), cpu_time);
-            Readings { loaded: pool.loaded_now(resident_bytes), ..sampler.sample(&root, own_cpu) }
+            let (sampler, own, workers) = &mut *taker;
+            let ids = pool.ids();
+            workers.look(&ids);
+            let own_cpu = own.add(&ids, |id| workers.cpu_time(id));
+            Readings { loaded: pool.loaded_now(|id| workers.resident_bytes(id)), ..sampler.sample(&root, own_cpu) }
         });
         if let Ok(readings) = taken.await {
             self.readings.send_replace(Arc::new(readings));
@@ -99,26 +109,32 @@ async fn rung(doorbell: Option<&Doorbell>) {
     }
 }
 
-fn process_text(id: u32, file: &str) -> Option<String> {
-    let live = HostRoot::live();
-    let bytes = live.read_bytes(&live.proc(&format!("{id}/{file}")), SYSFS_LIMIT).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
+/// Memory and processor time of this agent's workers, by sysinfo; nothing where it cannot read the system.
+struct Workers(Option<System>);
 
-/// Resident memory of a process: proc_pid_statm(5), the second field, in pages.
-fn resident_bytes(id: u32) -> Option<u64> {
-    let pages: u64 = process_text(id, "statm")?.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
-}
+impl Workers {
+    /// Looks at these processes and no others.
+    fn look(&mut self, ids: &[u32]) {
+        let pids: Vec<Pid> = ids.iter().map(|id| Pid::from_u32(*id)).collect();
+        let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
+        if let Some(system) = &mut self.0 {
+            system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, what);
+        }
+    }
 
-/// User and system time of a process: proc_pid_stat(5), fields 14 and 15, in clock ticks.
-fn cpu_time(id: u32) -> Option<Duration> {
-    let stat = process_text(id, "stat")?;
-    // The name in field 2 may hold spaces and parentheses; the last one ends it.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    fn process(&self, id: u32) -> Option<&sysinfo::Process> {
+        self.0.as_ref()?.process(Pid::from_u32(id))
+    }
+
+    /// Resident memory in bytes.
+    fn resident_bytes(&self, id: u32) -> Option<u64> {
+        self.process(id).map(sysinfo::Process::memory)
+    }
+
+    /// User and system time since the process began.
+    fn cpu_time(&self, id: u32) -> Option<Duration> {
+        self.process(id).map(|p| Duration::from_millis(p.accumulated_cpu_time()))
+    }
 }
 
 #[cfg(test)]
@@ -136,9 +152,11 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_processor_time() {
+        let mut workers = Workers(System::new().ok());
         let id = std::process::id();
-        assert!(resident_bytes(id).unwrap() > 100_000);
-        assert!(cpu_time(id).is_some());
-        assert_eq!(resident_bytes(u32::MAX), None);
+        workers.look(&[id, u32::MAX - 1]);
+        assert!(workers.resident_bytes(id).unwrap() > 100_000);
+        assert!(workers.cpu_time(id).is_some());
+        assert_eq!(workers.resident_bytes(u32::MAX - 1), None);
     }
 }
