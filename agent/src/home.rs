@@ -7,7 +7,7 @@
 //! agent/lock            held by the running agent
 //! agent/attempts/       steps under way and results not yet acknowledged, a file each
 //! agent/spool/          large results, named by their BLAKE3
-//! agent/work/           a folder for each step that runs
+//! agent/running/        a folder for each step that runs
 //! agent/requests/       requests asked on this machine, a folder each, for 7 days
 //! agent/bench.json      what the bandwidth and compute measurement found
 //! modules/              directories with containers
