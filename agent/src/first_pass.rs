@@ -10,6 +10,7 @@ use crate::workers::protocol::{AttemptOrder, Order, Word};
 use ouro_common::device::{PowerSource, Readings};
 use ouro_common::envelope::{Envelope, FirstPassReport, OffloadFlag};
 use ouro_common::step::FailureClass;
+use ouro_engine::deferral::{Situation, before_start};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,13 +78,12 @@ impl FirstPass {
         if self.options.offload_always {
             return because(OffloadFlag::Policy, "this node's configuration sends everything to the fleet");
         }
-        let Some(model) = self.model() else {
-            return because(OffloadFlag::ModelMissing, "there is no model for the first pass on this machine");
-        };
-        if !envelope.inputs.is_empty() {
-            let why = format!("the request has {} inputs, and the first pass reads only the prompt", envelope.inputs.len());
-            return Some((OffloadFlag::CapabilityMissing, why));
+        // What needs no tokens to be counted is settled before a worker starts; the rest of the rule when it has the model.
+        let (has_model, inputs) = (self.model().is_some(), envelope.inputs.len());
+        if let Some(refusal) = before_start(&Situation { has_model, inputs, context: usize::MAX, ..Situation::default() }) {
+            return Some((refusal.flag, refusal.why));
         }
+        let model = self.model()?;
         let Ok(size) = std::fs::metadata(model).map(|m| m.len()) else {
             return Some((OffloadFlag::ModelMissing, format!("the model {} cannot be read", model.display())));
         };

@@ -14,7 +14,7 @@ use layout::Layout;
 use ouro_common::error::Fault;
 use process::Process;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A process that was told to end gets so long before it is killed.
@@ -78,9 +78,14 @@ pub(crate) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<Exit, F
         }
         Verb::Down(place) => {
             let layout = layout(&place, context)?;
+            let ran = !layout.processes().is_empty();
             down(&layout).await?;
             let document = document(&layout);
-            context.show(&document, |d, _| format!("stopped; what it stored stays in {}\n", d.dir.display()), |_| String::new())?;
+            let words = |d: &DevDocument| match ran {
+                true => format!("stopped; what it stored stays in {}\n", d.dir.display()),
+                false => format!("nothing ran in {}\n", d.dir.display()),
+            };
+            context.show(&document, |d, _| words(d), |_| String::new())?;
         }
         Verb::Status(place) => {
             let document = document(&layout(&place, context)?);
@@ -93,9 +98,17 @@ pub(crate) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<Exit, F
 fn layout(place: &Place, context: &Context<'_>) -> Result<Layout, Fault> {
     let dir = match &place.dir {
         Some(dir) => dir.clone(),
-        None => context.home()?.root().join("dev"),
+        None => default_dir(context.home()?.root()),
     };
     Layout::at(&dir)
+}
+
+/// `dev` in the home; the fleet's own folder when the home is that of its first node, as `dev up` says to set it.
+fn default_dir(home: &Path) -> PathBuf {
+    match home.parent() {
+        Some(dir) if home.ends_with("node-1") && dir.join("listen").exists() => dir.to_path_buf(),
+        _ => home.join("dev"),
+    }
 }
 
 /// Agents go before the server, so that each can say that it leaves.
@@ -170,6 +183,15 @@ fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_nodes_home_leads_back_to_its_fleet() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node-1");
+        assert_eq!(default_dir(&node), node.join("dev"), "a home that only happens to have that name");
+        std::fs::write(dir.path().join("listen"), "127.0.0.1:1").unwrap();
+        assert_eq!(default_dir(&node), dir.path());
+    }
 
     #[test]
     fn what_to_type_next_can_be_typed() {
