@@ -144,7 +144,9 @@ impl Service {
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
         let probing = self.workers(None);
         let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
-        let ((), (), profile) = tokio::join!(watcher.look(), vitals.look(), found);
+        let ((), profile) = tokio::join!(watcher.look(), found);
+        // After the measuring: it would look like foreign load.
+        vitals.look().await;
         let profile = Arc::new(profile);
         let requests = self.requests(link, readings.clone());
         let metrics = match self.options.config.metrics {
