@@ -44,8 +44,15 @@ pub struct World {
     pub live: LiveAttempts,
     /// What real runs taught, by node and container.
     pub residuals: Mutex<BTreeMap<(NodeId, Digest), Residuals>>,
-    nodes: Mutex<Option<Arc<Vec<NodeRecord>>>>,
+    nodes: Mutex<KeptNodes>,
     known: Mutex<BTreeMap<Digest, Known>>,
+}
+
+/// The rows of all nodes as they were last read, and how often they have changed.
+#[derive(Default)]
+struct KeptNodes {
+    changes: u64,
+    rows: Option<Arc<Vec<NodeRecord>>>,
 }
 
 /// A container that some module carries or has carried since this process started.
@@ -94,13 +101,20 @@ impl World {
 
     /// Every node that was not removed; read again only after [`Self::nodes_changed`].
     pub async fn nodes(&self) -> Result<Arc<Vec<NodeRecord>>, StoreError> {
-        let kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(nodes) = kept {
-            return Ok(nodes);
-        }
+        let before = {
+            let kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(nodes) = &kept.rows {
+                return Ok(nodes.clone());
+            }
+            kept.changes
+        };
         let nodes = Arc::new(self.store.nodes().await?);
         self.remember(&nodes);
-        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = Some(nodes.clone());
+        let mut kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        // A change while they were read may be missing in them: then the next one reads again.
+        if kept.changes == before {
+            kept.rows = Some(nodes.clone());
+        }
         Ok(nodes)
     }
 
@@ -126,7 +140,9 @@ impl World {
 
     /// A node's row has changed.
     pub fn nodes_changed(&self) {
-        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.changes += 1;
+        kept.rows = None;
     }
 
     /// The containers that plans may use: those of connected nodes, or of all known ones.
