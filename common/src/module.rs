@@ -26,6 +26,28 @@ pub enum ModuleState {
     Conflict,
 }
 
+/// What is demanded of a module's signature before its containers are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrustPolicy {
+    /// It must be by a key the fleet trusts.
+    Enforce,
+    /// It should be; otherwise that is said, and the module used.
+    Warn,
+    /// It does not matter.
+    Off,
+}
+
+/// What a module says of itself, so that others than the node it sits in can check its signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedIndex {
+    /// The content of `index.json`, byte for byte.
+    pub index: String,
+    /// The content of `index.json.minisig`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
 /// A module on a node: what an agent announces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placement {

@@ -1,7 +1,7 @@
-//! The kernel's word that a cable was pulled or a zone got hot, so that a reading need not wait for its turn.
+//! The kernel's word that a cable was pulled, a zone got hot or a device was plugged in, so that nobody need wait for a turn.
 //!
-//! Events of `power_supply` and `thermal` only wake the reader; what is true is read from the files as always. Where udev
-//! cannot be used (phones, static builds, some containers) there is no doorbell, and the readings come by the clock alone.
+//! Events only wake the readers (`power_supply` and `thermal` one, `block` the other); what is true is read from the files as
+//! always. Where udev cannot be used (phones, static builds, some containers) there is no doorbell, and they look by the clock alone.
 
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -9,10 +9,17 @@ use tokio::sync::Notify;
 #[cfg(feature = "udev")]
 mod udev_monitor;
 
-/// Rings when a power supply or a thermal zone changes.
+/// The bells of one socket. Events while nobody waits are one ring, and it is not lost.
+#[derive(Debug, Default)]
+struct Bells {
+    sensors: Notify,
+    devices: Notify,
+}
+
+/// Rings when a power supply or a thermal zone changes, and when a block device comes or goes.
 #[derive(Debug)]
 pub struct Doorbell {
-    bell: Arc<Notify>,
+    bells: Arc<Bells>,
     /// Ends the thread that listens when it is dropped.
     #[cfg(feature = "udev")]
     _listener: udev_monitor::Listener,
@@ -22,11 +29,11 @@ impl Doorbell {
     /// Starts to listen; `None`, with a warning in the log, where udev cannot be used.
     #[cfg(feature = "udev")]
     pub fn listen() -> Option<Self> {
-        let bell = Arc::new(Notify::new());
-        match udev_monitor::Listener::start(Arc::clone(&bell)) {
-            Ok(listener) => Some(Self { bell, _listener: listener }),
+        let bells = Arc::new(Bells::default());
+        match udev_monitor::Listener::start(Arc::clone(&bells)) {
+            Ok(listener) => Some(Self { bells, _listener: listener }),
             Err(error) => {
-                tracing::warn!(%error, "udev cannot be used: a pulled cable is noticed with the next reading, not at once");
+                tracing::warn!(%error, "udev cannot be used: pulled cables and modules are noticed with the next look, not at once");
                 None
             }
         }
@@ -35,12 +42,17 @@ impl Doorbell {
     /// Starts to listen; `None`, with a warning in the log: this agent was built without udev.
     #[cfg(not(feature = "udev"))]
     pub fn listen() -> Option<Self> {
-        tracing::warn!("this agent was built without udev: a pulled cable is noticed with the next reading, not at once");
+        tracing::warn!("this agent was built without udev: pulled cables and modules are noticed with the next look, not at once");
         None
     }
 
-    /// Waits for the next change. Changes while nobody waits are one ring, and it is not lost.
+    /// Waits for the next change of a power supply or a thermal zone.
     pub async fn rung(&self) {
-        self.bell.notified().await;
+        self.bells.sensors.notified().await;
+    }
+
+    /// Waits for the next block device that comes, goes or changes.
+    pub async fn plugged(&self) {
+        self.bells.devices.notified().await;
     }
 }

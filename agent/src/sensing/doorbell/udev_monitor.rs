@@ -1,17 +1,19 @@
 //! The thread that listens to udev: libudev's objects may not leave the thread that made them.
 
+use super::Bells;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use tokio::sync::Notify;
 use udev::MonitorBuilder;
 
 /// Udevd's own socket: it is there while udevd runs.
 const UDEVD: &str = "/run/udev/control";
-const SUBSYSTEMS: [&str; 2] = ["power_supply", "thermal"];
+const SUBSYSTEMS: [&str; 3] = ["power_supply", "thermal", DEVICES];
+/// The subsystem of disks, partitions and loop devices.
+const DEVICES: &str = "block";
 
 /// The running thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -22,14 +24,14 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Returns when the socket is bound, so that no later change is missed.
-    pub(super) fn start(bell: Arc<Notify>) -> io::Result<Self> {
+    pub(super) fn start(bells: Arc<Bells>) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
         let (ready, started) = mpsc::channel();
         std::thread::Builder::new().name("doorbell".into()).spawn(move || {
-            if let Err(error) = listen(&bell, &stopped, &ready) {
+            if let Err(error) = listen(&bells, &stopped, &ready) {
                 // Nobody waits for it any more if it failed later than at the start.
                 if let Err(mpsc::SendError(Err(error))) = ready.send(Err(error)) {
-                    tracing::warn!(%error, "udev is no longer listened to: a pulled cable is noticed with the next reading");
+                    tracing::warn!(%error, "udev is no longer listened to: pulled cables and modules are noticed with the next look");
                 }
             }
         })?;
@@ -38,7 +40,7 @@ impl Listener {
     }
 }
 
-fn listen(bell: &Notify, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
+fn listen(bells: &Bells, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     // Where no udevd repeats the kernel's events, as in most containers, the kernel itself is heard.
     let mut monitor = if Path::new(UDEVD).exists() { MonitorBuilder::new()? } else { MonitorBuilder::new_kernel()? };
     for subsystem in SUBSYSTEMS {
@@ -57,11 +59,15 @@ fn listen(bell: &Notify, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<(
             return Ok(());
         }
         if events.contains(PollFlags::IN) {
-            // All that are there are one ring.
-            let count = socket.iter().count();
-            tracing::debug!(count, "udev says that a power supply or a thermal zone changed");
-            if count > 0 {
-                bell.notify_one();
+            // All that are there are one ring of each bell.
+            let (devices, sensors): (Vec<_>, Vec<_>) =
+                socket.iter().map(|event| event.subsystem().is_some_and(|name| name == DEVICES)).partition(|device| *device);
+            tracing::debug!(devices = devices.len(), sensors = sensors.len(), "udev says that something changed");
+            if !devices.is_empty() {
+                bells.devices.notify_one();
+            }
+            if !sensors.is_empty() {
+                bells.sensors.notify_one();
             }
         } else if !events.is_empty() {
             return Err(io::Error::other("the socket to udev was closed"));
