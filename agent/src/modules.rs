@@ -6,7 +6,7 @@
 mod identity;
 mod scan;
 
-pub use identity::{FileDigests, container_digest};
+pub use identity::FileDigests;
 pub use scan::{Installed, ModuleFolder, Snapshot, builtin_container, scan};
 
 use ouro_common::id::Digest;
