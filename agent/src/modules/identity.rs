@@ -1,7 +1,8 @@
-//! What names a container on a plain folder: the sha256 of its manifest's canonical JSON followed by the sha256 of its model.
+//! What names a container on a plain folder: the sha256 of its manifest's canonical JSON followed by the sha256 of its files.
 //!
-//! So the same manifest and model have one identity on every node, and a changed byte in either gives another. A model's
-//! own hash is remembered by size, time and inode, so that a file of gigabytes is read once and not every two seconds.
+//! So the same manifest and files (a model, or layers in their order) have one identity on every node, and a changed byte
+//! gives another. A file's own hash is remembered by size, time and inode, so that gigabytes are read once and not every two
+//! seconds.
 
 use ouro_common::container::Manifest;
 use ouro_common::id::Digest;
@@ -12,12 +13,12 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The identity of a container with this manifest and, where it has one, a model of this sha256.
-pub fn container_digest(manifest: &Manifest, model_sha256: Option<[u8; 32]>) -> Digest {
+/// The identity of a container with this manifest and files of these sha256: its model, or its layers, the lowest first.
+pub fn container_digest(manifest: &Manifest, files_sha256: &[[u8; 32]]) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update(manifest.canonical_json());
-    if let Some(model) = model_sha256 {
-        hasher.update(model);
+    for file in files_sha256 {
+        hasher.update(file);
     }
     Digest::sha256(hasher.finalize().into())
 }
@@ -91,7 +92,7 @@ mod tests {
         let second = digests.sha256(&path).unwrap();
         assert_ne!(first, second);
         let manifest = crate::modules::builtin_container("noop").unwrap().manifest;
-        let identities = [None, Some(first), Some(second)].map(|m| container_digest(&manifest, m));
+        let identities = [&[][..], &[first], &[second]].map(|m| container_digest(&manifest, m));
         assert!(identities[0] != identities[1] && identities[1] != identities[2]);
         fs::remove_file(&path).unwrap();
         digests.retain_existing();

@@ -1,6 +1,7 @@
 //! One look at everything: from the folders as they are now to what is announced and what can be run.
 
 use super::identity::{FileDigests, container_digest};
+use super::source::{LayerFile, Source, layer_names};
 use crate::runtimes::builtin;
 use ouro_common::container::{Container, Manifest, Runtime};
 use ouro_common::id::Digest;
@@ -30,8 +31,8 @@ pub struct ModuleFolder {
 pub struct Installed {
     /// What it is.
     pub container: Container,
-    /// Its model file.
-    pub model: Option<PathBuf>,
+    /// What it is run from.
+    pub source: Source,
 }
 
 /// Everything that was seen in one look.
@@ -47,7 +48,7 @@ pub struct Snapshot {
 pub fn builtin_container(name: &str) -> Option<Container> {
     let (_, text) = EMBEDDED.iter().find(|(n, _)| *n == name)?;
     let manifest = Manifest::from_toml(text).ok()?;
-    Some(Container { digest: container_digest(&manifest, None), manifest })
+    Some(Container { digest: container_digest(&manifest, &[]), manifest })
 }
 
 /// Looks at the built-in containers and the folders.
@@ -55,7 +56,7 @@ pub fn scan(folders: &[ModuleFolder], digests: &mut FileDigests) -> Snapshot {
     digests.retain_existing();
     let mut snapshot = Snapshot::default();
     let embedded = EMBEDDED.iter().filter_map(|(name, _)| builtin_container(name));
-    let found = embedded.map(|container| Installed { container, model: None }).collect();
+    let found = embedded.map(|container| Installed { container, source: Source::Program }).collect();
     snapshot.add("builtin".into(), "builtin".into(), found, vec![]);
     for folder in folders {
         let slot = format!("dir:{}", folder.path.display());
@@ -120,16 +121,34 @@ fn container(folder: &Path, manifest: &Path, digests: &mut FileDigests) -> Resul
     }
     let text = fs::read_to_string(manifest).map_err(|e| format!("container.toml: {e}"))?;
     let manifest = Manifest::from_toml(&text).map_err(|e| e.to_string())?;
-    let model = match manifest.runtime {
-        Runtime::Onnx | Runtime::Gguf => Some(folder.join(manifest.model_file())),
-        Runtime::Builtin if !builtin::exists(manifest.name.as_str()) => {
-            return Err(format!("this agent has no builtin called {}; update the agent", manifest.name));
+    let (source, sha256) = source(folder, &manifest, digests)?;
+    Ok(Installed { container: Container { digest: container_digest(&manifest, &sha256), manifest }, source })
+}
+
+/// What a container is run from, and the hashes of those files.
+fn source(folder: &Path, manifest: &Manifest, digests: &mut FileDigests) -> Result<(Source, Vec<[u8; 32]>), String> {
+    match manifest.runtime {
+        Runtime::Onnx | Runtime::Gguf => {
+            let model = folder.join(manifest.model_file());
+            let sha256 = digests.sha256(&model).map_err(|e| format!("the model file {}: {e}", model.display()))?;
+            Ok((Source::Model(model), vec![sha256]))
         }
-        Runtime::Builtin | Runtime::Oci => None,
-    };
-    let hash = |path: &PathBuf| digests.sha256(path).map_err(|e| format!("the model file {}: {e}", path.display()));
-    let model_sha256 = model.as_ref().map(hash).transpose()?;
-    Ok(Installed { container: Container { digest: container_digest(&manifest, model_sha256), manifest }, model })
+        Runtime::Oci => {
+            let mut layers = vec![];
+            for name in layer_names(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
+                let path = folder.join(&name);
+                let sha256 = digests.sha256(&path).map_err(|e| format!("the layer {name}: {e}"))?;
+                layers.push(LayerFile { path, digest: Digest::sha256(sha256) });
+            }
+            if layers.is_empty() {
+                return Err("there is no root filesystem: put rootfs.tar, rootfs.tar.gz or rootfs.tar.zst beside container.toml".into());
+            }
+            let sha256 = layers.iter().map(|layer| layer.digest.bytes).collect();
+            Ok((Source::RootFs(layers), sha256))
+        }
+        Runtime::Builtin if builtin::exists(manifest.name.as_str()) => Ok((Source::Program, vec![])),
+        Runtime::Builtin => Err(format!("this agent has no builtin called {}; update the agent", manifest.name)),
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +191,30 @@ mod tests {
         assert_eq!(missing.state, ModuleState::Incomplete);
         assert_eq!(seen.installed.len(), 3);
         assert_eq!(seen, scan(&folders, &mut FileDigests::default()), "the same folders give the same announcement");
+    }
+
+    #[test]
+    fn the_layers_of_a_root_filesystem_make_its_identity() {
+        let home = tempfile::tempdir().unwrap();
+        let tool = home.path().join("tool");
+        let look = || scan(&[ModuleFolder { path: home.path().into(), required: true }], &mut FileDigests::default());
+        put(home.path(), "tool", "oci", &[]);
+        let toml = fs::read_to_string(tool.join("container.toml")).unwrap();
+        fs::write(tool.join("container.toml"), format!("{toml}[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/tool\"]\n")).unwrap();
+        assert!(look().announcement.placements[1].problems[0].contains("rootfs.tar"));
+        let mut identities = vec![];
+        for (file, content) in [("layer-1.tar.gz", "upper"), ("layer-0.tar", "lower"), ("layer-0.tar", "other")] {
+            fs::write(tool.join(file), content).unwrap();
+            let seen = look();
+            let (digest, installed) = seen.installed.iter().find(|(_, i)| i.source != Source::Program).unwrap();
+            identities.push(*digest);
+            let Source::RootFs(layers) = &installed.source else {
+                panic!("{installed:?}")
+            };
+            assert!(layers.is_sorted_by_key(|l| l.path.clone()));
+        }
+        identities.dedup();
+        assert_eq!(identities.len(), 3);
     }
 
     #[test]
