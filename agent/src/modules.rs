@@ -7,7 +7,7 @@ mod identity;
 mod scan;
 mod source;
 
-pub use identity::{FileDigests, container_digest};
+pub use identity::FileDigests;
 pub use scan::{Installed, ModuleFolder, Snapshot, builtin_container, scan};
 pub use source::{LayerFile, Source};
 

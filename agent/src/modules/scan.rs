@@ -1,11 +1,11 @@
 //! One look at everything: from the folders as they are now to what is announced and what can be run.
 
-use super::identity::{FileDigests, container_digest};
-use super::source::{LayerFile, Source, layer_names};
+use super::identity::FileDigests;
+use super::source::{LayerFile, Source};
 use crate::runtimes::builtin;
 use ouro_common::container::{Container, Manifest, Runtime};
 use ouro_common::id::Digest;
-use ouro_common::module::{Announcement, ModuleState, Placement};
+use ouro_common::module::{Announcement, ModuleState, Placement, ROOTFS_ARCHIVES, container_digest};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs;
@@ -48,7 +48,7 @@ pub struct Snapshot {
 pub fn builtin_container(name: &str) -> Option<Container> {
     let (_, text) = EMBEDDED.iter().find(|(n, _)| *n == name)?;
     let manifest = Manifest::from_toml(text).ok()?;
-    Some(Container { digest: container_digest(&manifest, &[]), manifest })
+    Some(Container { digest: container_digest(&manifest, &[]).ok()?, manifest })
 }
 
 /// Looks at the built-in containers and the folders.
@@ -121,39 +121,40 @@ fn container(folder: &Path, manifest: &Path, digests: &mut FileDigests) -> Resul
     }
     let text = fs::read_to_string(manifest).map_err(|e| format!("container.toml: {e}"))?;
     let manifest = Manifest::from_toml(&text).map_err(|e| e.to_string())?;
-    let (source, sha256) = source(folder, &manifest, digests)?;
-    Ok(Installed { container: Container { digest: container_digest(&manifest, &sha256), manifest }, source })
-}
-
-/// What a container is run from, and the hashes of those files.
-fn source(folder: &Path, manifest: &Manifest, digests: &mut FileDigests) -> Result<(Source, Vec<[u8; 32]>), String> {
-    match manifest.runtime {
+    let (source, layer) = match manifest.runtime {
         Runtime::Onnx | Runtime::Gguf => {
             let model = folder.join(manifest.model_file());
-            let sha256 = digests.sha256(&model).map_err(|e| format!("the model file {}: {e}", model.display()))?;
-            Ok((Source::Model(model), vec![sha256]))
+            let layer = digests.weights(&model).map_err(|e| format!("the model file {}: {e}", model.display()))?;
+            (Source::Model(model), Some(layer))
         }
         Runtime::Oci => {
-            let mut layers = vec![];
-            for name in layer_names(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
-                let path = folder.join(&name);
-                let sha256 = digests.sha256(&path).map_err(|e| format!("the layer {name}: {e}"))?;
-                layers.push(LayerFile { path, digest: Digest::sha256(sha256) });
-            }
-            if layers.is_empty() {
-                return Err("there is no root filesystem: put rootfs.tar, rootfs.tar.gz or rootfs.tar.zst beside container.toml".into());
-            }
-            let sha256 = layers.iter().map(|layer| layer.digest.bytes).collect();
-            Ok((Source::RootFs(layers), sha256))
+            let archive = root_filesystem(folder)?;
+            let layer = digests.archive(&archive).map_err(|e| format!("the root filesystem {}: {e}", archive.display()))?;
+            (Source::RootFs(vec![LayerFile { path: archive, layer }]), Some(layer))
         }
-        Runtime::Builtin if builtin::exists(manifest.name.as_str()) => Ok((Source::Program, vec![])),
-        Runtime::Builtin => Err(format!("this agent has no builtin called {}; update the agent", manifest.name)),
+        Runtime::Builtin if !builtin::exists(manifest.name.as_str()) => {
+            return Err(format!("this agent has no builtin called {}; update the agent", manifest.name));
+        }
+        Runtime::Builtin => (Source::Program, None),
+    };
+    let digest = container_digest(&manifest, layer.as_slice()).map_err(|e| e.to_string())?;
+    Ok(Installed { container: Container { digest, manifest }, source })
+}
+
+/// The archive with the root filesystem of an `oci` container.
+fn root_filesystem(folder: &Path) -> Result<PathBuf, String> {
+    let archives: Vec<PathBuf> = ROOTFS_ARCHIVES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+    match archives.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(format!("it has no root filesystem: put one of {} beside container.toml", ROOTFS_ARCHIVES.join(", "))),
+        _ => Err(format!("it has more than one root filesystem; keep one of {}", ROOTFS_ARCHIVES.join(", "))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ouro_common::module::{Image, Layer, LayerKind, sha256};
 
     const MANIFEST: &str = "name = \"NAME\"\nversion = \"1.0.0\"\nsummary = \"s\"\nruntime = \"RUNTIME\"\ninputs = []\n\
                             outputs = [{ port = \"out\", media = \"text/plain\" }]\n";
@@ -161,7 +162,9 @@ mod tests {
     fn put(folder: &Path, name: &str, runtime: &str, files: &[(&str, &str)]) {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("container.toml"), MANIFEST.replace("NAME", name).replace("RUNTIME", runtime)).unwrap();
+        let process = if runtime == "oci" { "[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/tool\"]\n" } else { "" };
+        let manifest = MANIFEST.replace("NAME", name).replace("RUNTIME", runtime) + process;
+        fs::write(folder.join("container.toml"), manifest).unwrap();
         for (file, content) in files {
             fs::write(folder.join(file), content).unwrap();
         }
@@ -194,27 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn the_layers_of_a_root_filesystem_make_its_identity() {
+    fn a_container_in_a_folder_has_the_identity_it_would_have_in_an_image() {
         let home = tempfile::tempdir().unwrap();
-        let tool = home.path().join("tool");
-        let look = || scan(&[ModuleFolder { path: home.path().into(), required: true }], &mut FileDigests::default());
-        put(home.path(), "tool", "oci", &[]);
-        let toml = fs::read_to_string(tool.join("container.toml")).unwrap();
-        fs::write(tool.join("container.toml"), format!("{toml}[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/tool\"]\n")).unwrap();
-        assert!(look().announcement.placements[1].problems[0].contains("rootfs.tar"));
-        let mut identities = vec![];
-        for (file, content) in [("layer-1.tar.gz", "upper"), ("layer-0.tar", "lower"), ("layer-0.tar", "other")] {
-            fs::write(tool.join(file), content).unwrap();
-            let seen = look();
-            let (digest, installed) = seen.installed.iter().find(|(_, i)| i.source != Source::Program).unwrap();
-            identities.push(*digest);
-            let Source::RootFs(layers) = &installed.source else {
-                panic!("{installed:?}")
-            };
-            assert!(layers.is_sorted_by_key(|l| l.path.clone()));
+        put(home.path(), "model", "gguf", &[("model.gguf", "weights")]);
+        put(home.path(), "program", "oci", &[("rootfs.tar.gz", "\u{1f}\u{8b}")]);
+        put(home.path(), "two", "oci", &[("rootfs.tar.gz", ""), ("rootfs.tar", "")]);
+        let folder = ModuleFolder { path: home.path().into(), required: true };
+        let seen = scan(&[folder], &mut FileDigests::default());
+        let placement = &seen.announcement.placements[1];
+        assert!(placement.problems[0].contains("more than one root filesystem"), "{:?}", placement.problems);
+        let [model, program] = placement.containers.as_slice() else {
+            panic!("{:?}", placement.problems)
+        };
+        for (container, kind, content) in [(model, LayerKind::Weights, "weights"), (program, LayerKind::Tar, "\u{1f}\u{8b}")] {
+            let layer = Layer { kind, digest: sha256(content.as_bytes()), size_bytes: content.len() as u64 };
+            assert_eq!(Image::new(&container.manifest, &[layer]).unwrap().digest, container.digest);
         }
-        identities.dedup();
-        assert_eq!(identities.len(), 3);
+        let Source::RootFs(layers) = &seen.installed[&program.digest].source else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(layers[0].path, home.path().join("program/rootfs.tar.gz"));
     }
 
     #[test]
