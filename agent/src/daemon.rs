@@ -6,9 +6,11 @@ use crate::first_pass::{FirstPass, FirstPassOptions};
 use crate::home::{AgentHome, HomeLock, JoinedAs, file_fault};
 use crate::local_api::{ApiOptions, LocalApi, StatusSource};
 use crate::metric::{MetricServer, render};
-use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
+use crate::modules::{DevicesOptions, ModuleFolder, Modules, ModulesOptions, ModulesService, TrustedKeys};
 use crate::profile;
 use crate::requests::{Journal, Requests, RequestsOptions};
+use crate::sensing::doorbell::Doorbell;
+use crate::sensing::host_root::HostRoot;
 use crate::spool::{Spool, clear_folder};
 use crate::steps::{Outbox, Steps, StepsOptions};
 use crate::uplink::{Line, Link, Uplink, UplinkOptions};
@@ -103,6 +105,24 @@ impl Service {
         }
     }
 
+    fn modules(&self, root: &HostRoot, keys: &TrustedKeys, doorbell: Option<Arc<Doorbell>>) -> ModulesOptions {
+        let (home, config) = (&self.options.home, &self.options.config.devices);
+        let devices = DevicesOptions {
+            root: root.clone(),
+            config: config.clone(),
+            mounts: home.agent("mounts"),
+            intents: home.agent("intents"),
+            boot: self.boot,
+        };
+        ModulesOptions {
+            folders: self.module_folders(),
+            trust_folders: config.trust_folders,
+            devices: Some(devices),
+            keys: keys.clone(),
+            doorbell,
+        }
+    }
+
     fn requests(&self, link: Link, readings: watch::Receiver<Arc<Readings>>) -> Requests {
         let config = &self.options.config;
         let first_pass = FirstPass::new(FirstPassOptions {
@@ -138,9 +158,11 @@ impl Service {
     async fn wire(&self) -> Result<Parts, Fault> {
         let root = profile::hardware_root(&self.options.config)?;
         let (line, link) = Line::new();
-        let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
+        let keys = TrustedKeys::open(self.options.home.agent("trusted-keys.json"));
+        let doorbell = Doorbell::listen().map(Arc::new);
+        let (mut watcher, modules) = ModulesService::new(self.modules(&root, &keys, doorbell.clone()));
         let (pool, steps) = self.steps(&modules, &link);
-        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone() });
+        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone(), doorbell });
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
         let probing = self.workers(None);
         let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
@@ -162,6 +184,7 @@ impl Service {
             profile: profile.clone(),
             readings,
             modules: modules.clone(),
+            keys,
             steps: steps.clone(),
             spool: self.spool.clone(),
             line,

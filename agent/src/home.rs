@@ -9,6 +9,9 @@
 //! agent/spool/          large results, named by their BLAKE3
 //! agent/running/        a folder for each step that runs
 //! agent/requests/       requests asked on this machine, a folder each, for 7 days
+//! agent/mounts/         modules on devices, mounted read-only, a folder each
+//! agent/intents/        what is being done with a module, for the case that it takes the machine down
+//! agent/trusted-keys.json  whose modules are used, as the server last said
 //! agent/bench.json      what the bandwidth and compute measurement found
 //! modules/              directories with containers
 //! run/agent.sock        the socket `ouroctl` talks to (without OUROBOROS_HOME: in the runtime folder)

@@ -82,6 +82,13 @@ impl Modules {
         outcome
     }
 
+    /// Gives a module up whose device does not answer.
+    pub fn give_up(&self, hold: &Hold) {
+        hold.fall_silent();
+        // When the queue is full the watcher is about to look anyway.
+        let _ = self.orders.try_send(Order::LookAgain);
+    }
+
     /// Writes down that a container of a module is about to be loaded; taken back when the value is dropped. `None` for containers
     /// that are on no module.
     ///

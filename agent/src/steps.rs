@@ -3,6 +3,7 @@
 mod executor;
 mod files;
 mod outbox;
+mod plug;
 
 pub use executor::{Steps, StepsOptions};
 pub use outbox::Outbox;

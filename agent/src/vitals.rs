@@ -1,12 +1,13 @@
 //! How this node is doing, read every few seconds: the machine's readings, and what this agent's own workers take of it.
 
-use crate::modules::Modules;
+use crate::modules::{Modules, Source};
 use crate::sensing::doorbell::Doorbell;
 use crate::sensing::host_root::HostRoot;
 use crate::sensing::nvml::LiveNvml;
 use crate::sensing::readings::Sampler;
 use crate::workers::Pool;
 use ouro_common::device::Readings;
+use ouro_common::id::Digest;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,8 +74,7 @@ impl Vitals {
 
     /// Reads now.
     pub async fn look(&self) {
-        let known = self.options.modules.now();
-        self.options.pool.tidy(|digest| known.installed.contains_key(digest));
+        self.tidy();
         let (root, pool, taker) = (self.options.root.clone(), self.options.pool.clone(), self.taker.clone());
         let taken = tokio::task::spawn_blocking(move || {
             let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,16 +89,30 @@ impl Vitals {
         }
     }
 
+    /// Workers of containers that are no longer there are given up.
+    fn tidy(&self) {
+        let known = self.options.modules.now();
+        let there = |digest: &Digest, source: &Source| known.installed.get(digest).is_some_and(|installed| installed.source == *source);
+        self.options.pool.tidy(there);
+    }
+
     /// Reads every few seconds, and at once when a power supply or a thermal zone changes, until `drain`.
     pub async fn run(self, drain: CancellationToken) {
         // A recorded machine's cables are not this machine's.
         let doorbell = self.options.doorbell.clone().filter(|_| self.options.root.is_live());
+        let mut changes = self.options.modules.changes();
         loop {
             self.look().await;
-            tokio::select! {
-                () = drain.cancelled() => return,
-                () = tokio::time::sleep(PERIOD) => {}
-                () = rung(doorbell.as_deref()) => {}
+            let due = tokio::time::sleep(PERIOD);
+            tokio::pin!(due);
+            loop {
+                tokio::select! {
+                    () = drain.cancelled() => return,
+                    () = &mut due => break,
+                    () = rung(doorbell.as_deref()) => break,
+                    // A worker that has a pulled-out module's files open keeps its device from going.
+                    Ok(()) = changes.changed() => self.tidy(),
+                }
             }
         }
     }

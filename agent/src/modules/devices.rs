@@ -15,16 +15,16 @@ use crate::hotplug::mount::{MountError, Mounts, release, set_read_only};
 use crate::hotplug::plan::{Action, Known, Rules, Stage, Waiting, next};
 use crate::hotplug::superblock::{Probe, probe};
 use crate::sensing::host_root::HostRoot;
+use crate::sensing::nvme_path_bytes_per_s;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{BootId, Digest};
-use ouro_common::module::{ModuleError, ModuleState, Placement, TrustedKey};
+use ouro_common::module::{ModuleError, Placement, TrustedKey};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-mod link;
 mod told;
 
 /// What the watcher of devices needs.
@@ -127,7 +127,7 @@ impl Devices {
     /// people see.
     pub(super) fn look(&mut self, event: Instant) -> bool {
         self.seen = look(&self.options.root, &self.options.config.watch, &self.mounts.folder().to_string_lossy());
-        let changed = self.act(event);
+        let changed = self.drop_silent() | self.act(event);
         for (slot, device) in &self.seen {
             if let Some(known) = self.known.get_mut(slot) {
                 known.written_last = device.written;
@@ -149,6 +149,23 @@ impl Devices {
     /// The next thing that came of what was begun.
     pub(super) async fn reported(&mut self) -> Option<Report> {
         self.reports.1.recv().await
+    }
+
+    /// Modules whose device is there and does not answer are given up until they are plugged in again.
+    fn drop_silent(&mut self) -> bool {
+        let silent: Vec<String> = self.open.iter().filter(|(_, open)| open.hold.is_silent()).map(|(slot, _)| slot.clone()).collect();
+        for slot in &silent {
+            if let Some(open) = self.open.remove(slot) {
+                tracing::warn!(slot, label = open.hold.seat().label, "a module's device does not answer any more");
+                release(&open.hold.seat().at);
+            }
+            if let Some(Known { stage, .. }) = self.known.get_mut(slot)
+                && let Stage::Mounted(probe) = stage.clone()
+            {
+                *stage = Stage::Failed(probe, "its device does not answer any more; plug it in again".into());
+            }
+        }
+        !silent.is_empty()
     }
 
     fn act(&mut self, event: Instant) -> bool {
@@ -193,7 +210,7 @@ impl Devices {
         let (name, insertion) = (slot.clone(), device.insertion);
         self.begin(slot, insertion, move || {
             Outcome::Opened(Box::new(open(&root, &mounts, &intents, (&name, &device, &probe)).map(|(hold, image)| {
-                let link_bytes_per_s = link::slowest_bytes_per_s(&root, device.pci.as_deref());
+                let link_bytes_per_s = device.pci.as_deref().and_then(|pci| nvme_path_bytes_per_s(&root, pci));
                 Open { hold, image, link_bytes_per_s, ready_after_ms: since.elapsed().as_secs_f64() * 1e3 }
             })))
         });
@@ -310,7 +327,7 @@ impl Devices {
                     link_bytes_per_s: open.link_bytes_per_s,
                     ready_after_ms: Some(open.ready_after_ms),
                 };
-                Some(open.image.placement(&found, judged))
+                Some(open.image.placement(&found, judged, &mut |blob| open.hold.known(blob)?.err()))
             }
             None => told::placement(slot, &known.stage).map(|placement| (placement, vec![])),
         };

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -43,13 +44,21 @@ pub struct Hold {
     seat: Seat,
     root: HostRoot,
     gone: CancellationToken,
+    silent: AtomicBool,
     checked: Mutex<HashMap<Digest, Result<(), String>>>,
+}
+
+/// The same module in the same insertion is the same.
+impl PartialEq for Hold {
+    fn eq(&self, other: &Self) -> bool {
+        self.seat == other.seat
+    }
 }
 
 impl Hold {
     /// A module that has just been mounted.
     pub fn new(seat: Seat, root: HostRoot) -> Self {
-        Self { seat, root, gone: CancellationToken::new(), checked: Mutex::default() }
+        Self { seat, root, gone: CancellationToken::new(), silent: AtomicBool::new(false), checked: Mutex::default() }
     }
 
     /// Where it sits.
@@ -62,6 +71,17 @@ impl Hold {
         self.gone.cancel();
     }
 
+    /// Says that its device is there and does not answer any more: what runs from it ends as if it had been pulled out.
+    pub fn fall_silent(&self) {
+        self.silent.store(true, Ordering::Release);
+        self.gone.cancel();
+    }
+
+    /// Whether its device stopped answering.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
+    }
+
     /// Resolves when it is gone.
     pub async fn gone(&self) {
         self.gone.cancelled().await;
@@ -69,7 +89,8 @@ impl Hold {
 
     /// What a person is told about a step whose module is gone.
     pub fn why_gone(&self) -> String {
-        format!("the module {} was pulled out of {}", self.seat.label, self.seat.slot)
+        let what = if self.is_silent() { "does not answer any more in" } else { "was pulled out of" };
+        format!("the module {} {what} {}", self.seat.label, self.seat.slot)
     }
 
     /// Where a blob lies.

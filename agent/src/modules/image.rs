@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What was read of an image.
 #[derive(Debug, Clone)]
-pub struct Image {
+pub(super) struct Image {
     contents: ModuleContents,
     index: Vec<u8>,
     signature: Option<Vec<u8>>,
@@ -25,28 +25,28 @@ pub struct Image {
 
 /// What an image is judged by besides itself.
 #[derive(Debug, Clone, Copy)]
-pub struct Judge<'a> {
+pub(super) struct Judge<'a> {
     /// The keys the fleet trusts.
-    pub keys: &'a [TrustedKey],
+    pub(super) keys: &'a [TrustedKey],
     /// What is demanded of a signature.
-    pub policy: TrustPolicy,
+    pub(super) policy: TrustPolicy,
 }
 
 /// Where an image was found, as it is announced.
 #[derive(Debug, Clone)]
-pub struct Found<'a> {
+pub(super) struct Found<'a> {
     /// Its label.
-    pub label: &'a str,
+    pub(super) label: &'a str,
     /// Its slot.
-    pub slot: &'a str,
+    pub(super) slot: &'a str,
     /// Its folder.
-    pub at: &'a Path,
+    pub(super) at: &'a Path,
     /// The device it is on.
-    pub hold: Option<&'a Arc<Hold>>,
+    pub(super) hold: Option<&'a Arc<Hold>>,
     /// The slowest PCIe link on the way to it, bytes per second.
-    pub link_bytes_per_s: Option<f64>,
+    pub(super) link_bytes_per_s: Option<f64>,
     /// From the kernel's event until it was read, ms.
-    pub ready_after_ms: Option<f64>,
+    pub(super) ready_after_ms: Option<f64>,
 }
 
 impl Image {
@@ -54,7 +54,7 @@ impl Image {
     ///
     /// # Errors
     /// It is none, or its index cannot be read.
-    pub fn read(folder: &Path) -> Result<Self, ModuleError> {
+    pub(super) fn read(folder: &Path) -> Result<Self, ModuleError> {
         let unreadable = |file| move |source| ModuleError::File { file, source };
         let volume = FolderVolume::open(folder).map_err(unreadable(INDEX_FILE))?;
         // Who is trusted can change while the module stays, so the signature is judged each time it is announced.
@@ -69,12 +69,12 @@ impl Image {
     }
 
     /// The module's identity.
-    pub fn digest(&self) -> Digest {
+    pub(super) fn digest(&self) -> Digest {
         self.contents.digest
     }
 
     /// The blobs its containers are run from.
-    pub fn layers(&self) -> impl Iterator<Item = Digest> {
+    pub(super) fn layers(&self) -> impl Iterator<Item = Digest> {
         self.contents.containers.iter().flat_map(|packed| packed.layers.iter().map(|layer| layer.digest))
     }
 
@@ -86,13 +86,18 @@ impl Image {
         }
     }
 
-    /// What is announced of it, and what can be run from it.
-    pub fn placement(&self, found: &Found<'_>, judged: Judge<'_>) -> (Placement, Vec<Installed>) {
+    /// What is announced of it, and what can be run from it. `damaged` says what is known to be wrong with a blob.
+    pub(super) fn placement(
+        &self,
+        found: &Found<'_>,
+        judged: Judge<'_>,
+        damaged: &mut dyn FnMut(&Digest) -> Option<String>,
+    ) -> (Placement, Vec<Installed>) {
         let verdict = self.verdict(judged.keys);
         let mut problems: Vec<String> = self.contents.problems.iter().map(ToString::to_string).collect();
         let mut usable = vec![];
         for packed in &self.contents.containers {
-            match unusable(packed, found.hold) {
+            match unusable(packed, damaged) {
                 Some(problem) => problems.push(format!("{}: {problem}", packed.container.manifest.reference())),
                 None => usable.push(installed(packed, found)),
             }
@@ -132,12 +137,12 @@ impl Image {
 }
 
 /// Why a container cannot be run here, if it cannot.
-fn unusable(packed: &PackedContainer, hold: Option<&Arc<Hold>>) -> Option<String> {
+fn unusable(packed: &PackedContainer, damaged: &mut dyn FnMut(&Digest) -> Option<String>) -> Option<String> {
     let manifest = &packed.container.manifest;
     if manifest.runtime == Runtime::Builtin && !builtin::exists(manifest.name.as_str()) {
         return Some(format!("this agent has no builtin called {}; update the agent", manifest.name));
     }
-    packed.layers.iter().find_map(|layer| hold?.known(&layer.digest)?.err())
+    packed.layers.iter().find_map(|layer| damaged(&layer.digest))
 }
 
 fn installed(packed: &PackedContainer, found: &Found<'_>) -> Installed {
@@ -145,7 +150,7 @@ fn installed(packed: &PackedContainer, found: &Found<'_>) -> Installed {
     let source = match (packed.container.manifest.runtime, packed.layers.as_slice()) {
         (Runtime::Onnx | Runtime::Gguf, [model, ..]) => Source::Model(path(&model.digest)),
         (Runtime::Oci, layers) => {
-            Source::RootFs(layers.iter().map(|layer| LayerFile { path: path(&layer.digest), digest: layer.digest }).collect())
+            Source::RootFs(layers.iter().map(|layer| LayerFile { path: path(&layer.digest), layer: *layer }).collect())
         }
         _ => Source::Program,
     };

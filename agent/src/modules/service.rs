@@ -136,7 +136,8 @@ impl ModulesService {
                     };
                     let _ = answer.send(released);
                 }
-                Woken::Order(Order::LookAgain) | Woken::Again => {}
+                Woken::Order(Order::LookAgain) => self.look_at_devices(Instant::now()),
+                Woken::Again => {}
             }
             self.check_next();
             self.publish();

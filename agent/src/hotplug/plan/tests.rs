@@ -107,7 +107,7 @@ fn a_device_that_is_written_to_is_looked_at_again_when_the_writing_rests() {
 proptest! {
     /// Whatever comes and goes, carrying out the actions ends in a state that needs none, and no slot holds two insertions.
     #[test]
-    fn carried_out_the_actions_lead_to_rest(storm in proptest::collection::vec((0usize..4, 0u64..4, any::<bool>()), 0..60)) {
+    fn carried_out_the_actions_lead_to_rest(storm in proptest::collection::vec((0usize..4, 0u64..4, proptest::bool::ANY), 0..60)) {
         let rules = Rules { ask: vec![Pattern::from("s2")], ..Rules::default() };
         let (mut known_now, mut seen) = (BTreeMap::new(), BTreeMap::new());
         for (slot, diskseq, there) in storm {
