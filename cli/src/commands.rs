@@ -6,6 +6,7 @@ mod dev;
 mod explain;
 mod login;
 mod man;
+mod module;
 mod modules;
 mod nodes;
 mod requests;
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     Cancel(cancel::Arguments),
     /// Which modules sit where, with their containers
     Modules,
+    /// Build, sign, check and write modules
+    #[command(subcommand)]
+    Module(module::Verb),
     /// Enrol this user with a server
     Login(login::Arguments),
     /// Join tokens for machines and people
@@ -65,6 +69,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<E
         Command::Requests(arguments) => requests::run(&arguments, context).await,
         Command::Cancel(arguments) => cancel::run(&arguments, context).await,
         Command::Modules => modules::run(context).await,
+        Command::Module(verb) => module::run(verb, context).await,
         Command::Login(arguments) => login::run(&arguments, context).await,
         Command::Token(verb) => token::run(verb, context).await,
         Command::Dev(verb) => dev::run(verb, context).await,

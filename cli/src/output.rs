@@ -6,6 +6,8 @@
 pub(crate) mod explain;
 pub(crate) mod fault;
 pub(crate) mod graph;
+pub(crate) mod module;
+pub(crate) mod module_devices;
 pub(crate) mod modules;
 pub(crate) mod nodes;
 pub(crate) mod page;
