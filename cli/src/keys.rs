@@ -84,15 +84,17 @@ impl Signer {
             invalid(path, problem).remedy("name the secret key: the file that `ouroctl module keygen` or `minisign -G` wrote, not the .pub")
         };
         let text = read(path)?;
-        let secret = match SecretKeyBox::from_string(&text).and_then(SecretKeyBox::into_unencrypted_secret_key) {
-            Ok(secret) => secret,
-            Err(_) if !looks_encrypted(&text) => return Err(wrong("it is no minisign secret key".into())),
-            Err(_) => {
+        let secret = match form(&text) {
+            SecretForm::Open => SecretKeyBox::from_string(&text).and_then(SecretKeyBox::into_unencrypted_secret_key),
+            SecretForm::OpenUnchecked(bytes) => SecretKey::from_bytes(&bytes),
+            SecretForm::Encrypted => {
                 let password = password()?;
                 let key = SecretKeyBox::from_string(&text).and_then(|key| key.into_secret_key(Some(password)));
-                key.map_err(|e| invalid(path, format!("the key cannot be opened: {e}")).remedy("is the password right?"))?
+                Ok(key.map_err(|e| invalid(path, format!("the key cannot be opened: {e}")).remedy("is the password right?"))?)
             }
+            SecretForm::None => return Err(wrong("it is no minisign secret key".into())),
         };
+        let secret = secret.map_err(|e| wrong(format!("the key cannot be read: {e}")))?;
         let public = PublicKey::from_secret_key(&secret).map_err(|e| wrong(format!("it has no public half: {e}")))?;
         let public = public.to_base64().parse().map_err(|e| wrong(format!("{e}")))?;
         Ok(Self { secret, public })
@@ -114,11 +116,30 @@ impl Signer {
     }
 }
 
-/// Whether the second line could be a secret key with a password: 158 bytes whose third and fourth name the derivation.
-fn looks_encrypted(text: &str) -> bool {
+/// How a secret key is kept.
+enum SecretForm {
+    /// Without a password.
+    Open,
+    /// The same without the checksum, which minisign 0.11 leaves empty then.
+    OpenUnchecked(Vec<u8>),
+    /// With one.
+    Encrypted,
+    /// It is none.
+    None,
+}
+
+/// A secret key is 158 bytes in base64 in the second line: two name the signature, two the derivation from a password, two
+/// the checksum, which is the last 32 (minisign, "Key format").
+fn form(text: &str) -> SecretForm {
     let line = text.lines().nth(1).unwrap_or_default();
     let bytes = data_encoding::BASE64.decode(line.trim().as_bytes()).unwrap_or_default();
-    bytes.len() == 158 && bytes[2..4] == *b"Sc"
+    match bytes.get(2..4) {
+        _ if bytes.len() != 158 => SecretForm::None,
+        Some([0, 0]) if bytes[126..].iter().all(|b| *b == 0) => SecretForm::OpenUnchecked(bytes),
+        Some([0, 0]) => SecretForm::Open,
+        Some(b"Sc") => SecretForm::Encrypted,
+        _ => SecretForm::None,
+    }
 }
 
 /// A public key: the line itself, or a file with it.

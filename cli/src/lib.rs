@@ -16,6 +16,7 @@ mod image;
 mod keys;
 mod output;
 mod raw_device;
+mod selector;
 mod transfer;
 
 use arguments::Ouroctl;

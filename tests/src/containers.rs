@@ -5,9 +5,11 @@ use std::path::Path;
 
 /// The manifest of a container that takes nothing and gives text.
 fn manifest(name: &str, runtime: &str) -> String {
+    let run = "[needs]\nmemory_bytes = 16777216\n[oci]\nargs = [\"/bin/program\"]\n";
     format!(
-        "name = \"{name}\"\nversion = \"1.0.0\"\nsummary = \"Stands in for a {runtime} container\"\nruntime = \"{runtime}\"\n\
-         inputs = []\noutputs = [{{ port = \"out\", media = \"text/plain\" }}]\n"
+        "name = \"{name}\"\nversion = \"1.0.0\"\nsummary = \"Stands in for runtime {runtime}\"\nruntime = \"{runtime}\"\n\
+         inputs = []\noutputs = [{{ port = \"out\", media = \"text/plain\" }}]\n{}",
+        if runtime == "oci" { run } else { "" }
     )
 }
 

@@ -24,6 +24,15 @@ pub(crate) fn label(head: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
 }
 
+/// How large the superblock of a file that begins so says the file system is, bytes; the feature `64bit` is assumed only
+/// where its bit is set.
+pub(crate) fn declared_bytes(head: &[u8]) -> Option<u64> {
+    let u32_at = |offset: usize| Some(u32::from_le_bytes(head.get(1024 + offset..1024 + offset + 4)?.try_into().ok()?));
+    let high = if u32_at(0x60)? & 0x80 == 0 { 0 } else { u64::from(u32_at(0x150)?) };
+    let blocks = u64::from(u32_at(4)?) | high << 32;
+    is_ext(head).then(|| blocks.checked_mul(1024u64.checked_shl(u32_at(0x18)?)?))?
+}
+
 /// A file system.
 pub(crate) struct Ext4Image {
     fs: Ext4,

@@ -210,6 +210,7 @@ mod tests {
             "name = \"{name}\"\nversion = \"1.0.0\"\nsummary = \"s\"\nruntime = \"{runtime}\"\ninputs = []\n\
              outputs = [{{ port = \"out\", media = \"text/plain\" }}]\n"
         );
+        let text = if runtime == "oci" { text + "[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/bin/run\"]\n" } else { text };
         fs::write(folder.join("container.toml"), text).unwrap();
         for (file, content) in files {
             fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();

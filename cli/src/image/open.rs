@@ -2,7 +2,7 @@
 
 use super::archive::{Archive, is_tar};
 use super::blobs::Blobs;
-use super::ext4::{Ext4Image, HEAD_BYTES, is_ext, label};
+use super::ext4::{Ext4Image, HEAD_BYTES, declared_bytes, is_ext, label};
 use super::folder::Folder;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::module::{ModuleContents, TrustedKey, read_module};
@@ -78,6 +78,10 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Fault> {
     File::open(path).map_err(absent)?.take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(absent)?;
     if is_ext(&head) {
         let form = if kind.is_file() { Form::Image } else { Form::Device };
+        let (there, declared) = (std::fs::metadata(path).map_err(absent)?.len(), declared_bytes(&head));
+        if let Some(declared) = declared.filter(|declared| form == Form::Image && *declared > there) {
+            return Err(refused(format!("it is cut off: it has {there} bytes instead of {declared}")).remedy("copy or build it again"));
+        }
         let image = Ext4Image::open(path).map_err(|e| refused(format!("the ext4 file system: {e}")))?;
         return Ok(Opened { form, label: label(&head), blobs: Box::new(image) });
     }
