@@ -1,6 +1,7 @@
 //! One look at everything: from the folders as they are now to what is announced and what can be run.
 
 use super::identity::FileDigests;
+use super::source::{LayerFile, Source};
 use crate::runtimes::builtin;
 use ouro_common::container::{Container, Manifest, Runtime};
 use ouro_common::id::Digest;
@@ -30,8 +31,8 @@ pub struct ModuleFolder {
 pub struct Installed {
     /// What it is.
     pub container: Container,
-    /// Its model file; of an `oci` container, the archive of its root filesystem.
-    pub model: Option<PathBuf>,
+    /// What it is run from.
+    pub source: Source,
 }
 
 /// Everything that was seen in one look.
@@ -55,7 +56,7 @@ pub fn scan(folders: &[ModuleFolder], digests: &mut FileDigests) -> Snapshot {
     digests.retain_existing();
     let mut snapshot = Snapshot::default();
     let embedded = EMBEDDED.iter().filter_map(|(name, _)| builtin_container(name));
-    let found = embedded.map(|container| Installed { container, model: None }).collect();
+    let found = embedded.map(|container| Installed { container, source: Source::Program }).collect();
     snapshot.add("builtin".into(), "builtin".into(), found, vec![]);
     for folder in folders {
         let slot = format!("dir:{}", folder.path.display());
@@ -120,24 +121,24 @@ fn container(folder: &Path, manifest: &Path, digests: &mut FileDigests) -> Resul
     }
     let text = fs::read_to_string(manifest).map_err(|e| format!("container.toml: {e}"))?;
     let manifest = Manifest::from_toml(&text).map_err(|e| e.to_string())?;
-    let (model, layer) = match manifest.runtime {
+    let (source, layer) = match manifest.runtime {
         Runtime::Onnx | Runtime::Gguf => {
             let model = folder.join(manifest.model_file());
             let layer = digests.weights(&model).map_err(|e| format!("the model file {}: {e}", model.display()))?;
-            (Some(model), Some(layer))
+            (Source::Model(model), Some(layer))
         }
         Runtime::Oci => {
             let archive = root_filesystem(folder)?;
             let layer = digests.archive(&archive).map_err(|e| format!("the root filesystem {}: {e}", archive.display()))?;
-            (Some(archive), Some(layer))
+            (Source::RootFs(vec![LayerFile { path: archive, layer }]), Some(layer))
         }
         Runtime::Builtin if !builtin::exists(manifest.name.as_str()) => {
             return Err(format!("this agent has no builtin called {}; update the agent", manifest.name));
         }
-        Runtime::Builtin => (None, None),
+        Runtime::Builtin => (Source::Program, None),
     };
     let digest = container_digest(&manifest, layer.as_slice()).map_err(|e| e.to_string())?;
-    Ok(Installed { container: Container { digest, manifest }, model })
+    Ok(Installed { container: Container { digest, manifest }, source })
 }
 
 /// The archive with the root filesystem of an `oci` container.
@@ -161,7 +162,9 @@ mod tests {
     fn put(folder: &Path, name: &str, runtime: &str, files: &[(&str, &str)]) {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("container.toml"), MANIFEST.replace("NAME", name).replace("RUNTIME", runtime)).unwrap();
+        let process = if runtime == "oci" { "[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/tool\"]\n" } else { "" };
+        let manifest = MANIFEST.replace("NAME", name).replace("RUNTIME", runtime) + process;
+        fs::write(folder.join("container.toml"), manifest).unwrap();
         for (file, content) in files {
             fs::write(folder.join(file), content).unwrap();
         }
@@ -210,7 +213,10 @@ mod tests {
             let layer = Layer { kind, digest: sha256(content.as_bytes()), size_bytes: content.len() as u64 };
             assert_eq!(Image::new(&container.manifest, &[layer]).unwrap().digest, container.digest);
         }
-        assert_eq!(seen.installed[&program.digest].model, Some(home.path().join("program/rootfs.tar.gz")));
+        let Source::RootFs(layers) = &seen.installed[&program.digest].source else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(layers[0].path, home.path().join("program/rootfs.tar.gz"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The container manifest: written as TOML, stored as JSON, validated as a whole before anything believes it.
 
-use super::{MediaType, Tensors};
+use super::{MediaType, OciProcess, Tensors};
 use crate::id::{ContainerRef, Digest, Name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -144,6 +144,9 @@ pub struct Manifest {
     /// `onnx` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
+    /// `oci` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciProcess>,
     /// The model file's name beside the manifest (`onnx`, `gguf`), if it is not `NAME.onnx` or `NAME.gguf`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -286,6 +289,16 @@ impl Manifest {
                 return err("tensors", format!("only an onnx container has tensors, this one is {}", self.runtime.name()));
             }
             _ => {}
+        }
+        match (self.runtime, &self.oci) {
+            (Runtime::Oci, None) => return err("oci", "an oci container must say what to run, in [oci] args".into()),
+            // Without a figure the kernel could not be told where to stop it.
+            (Runtime::Oci, Some(_)) if self.needs.memory_bytes == 0 => {
+                return err("needs.memory_bytes", "an oci container must say how much memory it may take".into());
+            }
+            (Runtime::Oci, Some(oci)) => oci.validate()?,
+            (_, Some(_)) => return err("oci", format!("only an oci container has it, this one is {}", self.runtime.name())),
+            (_, None) => {}
         }
         if let Some(tensors) = &self.tensors {
             if self.input(tensors.input.port()).is_none() {

@@ -138,7 +138,8 @@ mod tests {
                             outputs = [{ port = \"out\", media = \"text/plain\" }]\n";
 
     fn manifest(runtime: &str) -> Manifest {
-        Manifest::from_toml(&MANIFEST.replace("RUNTIME", runtime)).unwrap()
+        let process = if runtime == "oci" { "[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/tool\"]\n" } else { "" };
+        Manifest::from_toml(&(MANIFEST.replace("RUNTIME", runtime) + process)).unwrap()
     }
 
     fn layer(kind: LayerKind) -> Layer {

@@ -66,6 +66,8 @@ pub struct Credential {
     pub name: String,
     /// The node id to give if it is new.
     pub fresh_id: NodeId,
+    /// Whether a new node waits for approval whatever its token says.
+    pub require_approval: bool,
 }
 
 /// A token was good.

@@ -36,9 +36,10 @@ impl Files {
 }
 
 fn manifest(name: &str, runtime: &str) -> Manifest {
+    let process = if runtime == "oci" { "[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/tool\"]\n" } else { "" };
     let text = format!(
         "name = \"{name}\"\nversion = \"1.0.0\"\nsummary = \"s\"\nruntime = \"{runtime}\"\ninputs = []\n\
-         outputs = [{{ port = \"out\", media = \"text/plain\" }}]\n"
+         outputs = [{{ port = \"out\", media = \"text/plain\" }}]\n{process}"
     );
     Manifest::from_toml(&text).unwrap()
 }

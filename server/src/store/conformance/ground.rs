@@ -129,7 +129,12 @@ impl Ground {
 
     pub(crate) fn credential(&self, host: &str) -> Credential {
         let fresh = self.fresh();
-        Credential { spki: Digest::blake3(&fresh), name: host.into(), fresh_id: NodeId::from_parts(5, fresh) }
+        Credential {
+            spki: Digest::blake3(&fresh),
+            name: host.into(),
+            fresh_id: NodeId::from_parts(5, fresh),
+            require_approval: false,
+        }
     }
 
     /// A node that has joined and is online.
