@@ -9,7 +9,7 @@ pub use records::{
     SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
-pub use sqlite::SqliteStore;
+pub use sqlite::{DatabaseCopy, SqliteStore};
 
 #[cfg(test)]
 mod conformance;
