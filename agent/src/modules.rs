@@ -95,7 +95,9 @@ impl Modules {
     /// # Errors
     /// What the file system refused; then it must not be loaded.
     pub fn intent_to_load(&self, installed: &Installed) -> Result<Option<Intent>, FileError> {
-        let (Some(hold), Some(intents)) = (&installed.hold, &self.intents) else { return Ok(None) };
+        let (Some(hold), Some(intents)) = (&installed.hold, &self.intents) else {
+            return Ok(None);
+        };
         let seat = hold.seat();
         let what = format!("load {}", installed.container.manifest.reference());
         intents.begin(&seat.fingerprint, &seat.slot, Some(&seat.label), &what).map(Some)

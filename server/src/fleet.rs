@@ -34,6 +34,8 @@ pub enum NodeCommand {
     SendBlob(Digest),
     /// These blobs are needed no longer.
     Forget(Vec<Digest>),
+    /// Use modules that these keys have signed, and no others.
+    TrustedKeys(Vec<String>),
     /// A heartbeat came.
     HeartbeatAck(u64),
     /// Answer at once.
@@ -231,6 +233,11 @@ impl Fleet {
                 up_bytes_per_s: UNMEASURED_BYTES_PER_S,
             }),
         })
+    }
+
+    /// Every node that has a session.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.table().keys().copied().collect()
     }
 
     /// Whether a node has a session.

@@ -17,5 +17,6 @@ pub mod result;
 pub mod scheduler;
 pub mod store;
 pub mod ticker;
+pub mod trust;
 pub mod watch;
 pub mod world;

@@ -65,7 +65,8 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
                 world.doorbell.notify_one();
             }
         }
-        NodeEvent::Announced(announcement) => {
+        NodeEvent::Announced(mut announcement) => {
+            world.trusted.check(&mut announcement);
             world.store.announce(node, epoch, &announcement).await?;
             world.nodes_changed();
             world.doorbell.notify_one();

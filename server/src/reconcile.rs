@@ -6,6 +6,7 @@ pub use live::LiveAttempts;
 pub(crate) use place::stop_attempts;
 pub(crate) use plan::interpret;
 pub use snapshot::{hypothetical_steps, snapshot, step_state};
+pub(crate) use sweep::tell_trusted;
 
 mod live;
 mod place;

@@ -6,6 +6,7 @@ use crate::interpreter::Interpreter;
 use crate::reconcile::LiveAttempts;
 use crate::relay::Relay;
 use crate::store::{NodeRecord, Store, StoreError, Ticker};
+use crate::trust::TrustedKeys;
 use crate::watch::Watchers;
 
 use ouro_common::container::Manifest;
@@ -36,6 +37,8 @@ pub struct World {
     pub authority: Authority,
     /// Wall time, for certificates and display.
     pub ticker: Arc<dyn Ticker>,
+    /// Whose modules are used.
+    pub trusted: TrustedKeys,
     /// This process.
     pub instance: InstanceId,
     /// Whether every new node waits for approval.
@@ -76,6 +79,8 @@ pub struct WorldParts {
     pub authority: Authority,
     /// Wall time.
     pub ticker: Arc<dyn Ticker>,
+    /// Whose modules are used.
+    pub trusted: TrustedKeys,
     /// This process.
     pub instance: InstanceId,
     /// Whether every new node waits for approval.
@@ -94,6 +99,7 @@ impl World {
             interpreter: parts.interpreter,
             authority: parts.authority,
             ticker: parts.ticker,
+            trusted: parts.trusted,
             instance: parts.instance,
             require_approval: parts.require_approval,
             doorbell: Notify::new(),

@@ -129,12 +129,18 @@ fn mounts(scan: &Scan<'_>, own: &str) -> HashMap<String, Elsewhere> {
     let mut found: HashMap<String, Elsewhere> = HashMap::new();
     for line in text.lines() {
         let mut fields = line.split(' ');
-        let (Some(number), Some(at)) = (fields.nth(2), fields.nth(1)) else { continue };
+        let (Some(number), Some(at)) = (fields.nth(2), fields.nth(1)) else {
+            continue;
+        };
         if at.starts_with(own) {
             continue;
         }
         // The superblock's own options, after the separator, say whether anybody may write.
-        let writable = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').nth(2)).is_some_and(|o| o.split(',').any(|o| o == "rw"));
+        let writable = line
+            .split(" - ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').nth(2))
+            .is_some_and(|o| o.split(',').any(|o| o == "rw"));
         let elsewhere = Elsewhere { at: at.replace("\\040", " "), writable };
         found.entry(number.to_string()).or_insert(elsewhere);
     }
@@ -169,7 +175,18 @@ mod tests {
         let nvme = "devices/pci0000:00/0000:00:1d.0/0000:01:00.0/nvme/nvme0/nvme0n1";
         block(root, "nvme0n1", nvme, &[("size", "2048\n"), ("dev", "259:0\n"), ("diskseq", "9\n")]);
         let partition = format!("{nvme}/nvme0n1p1");
-        block(root, "nvme0n1p1", &partition, &[("size", "1024\n"), ("dev", "259:1\n"), ("partition", "1\n"), ("start", "64\n"), ("stat", " 1 0 8 0 2 0 77 0\n")]);
+        block(
+            root,
+            "nvme0n1p1",
+            &partition,
+            &[
+                ("size", "1024\n"),
+                ("dev", "259:1\n"),
+                ("partition", "1\n"),
+                ("start", "64\n"),
+                ("stat", " 1 0 8 0 2 0 77 0\n"),
+            ],
+        );
         let usb = "devices/pci0000:00/0000:00:14.0/usb1/1-1/host0/block/sda";
         block(root, "sda", usb, &[("size", "512\n"), ("dev", "8:0\n"), ("diskseq", "11\n")]);
         block(root, "loop0", "devices/virtual/block/loop0", &[("size", "0\n"), ("dev", "7:0\n")]);

@@ -24,7 +24,8 @@ impl Pattern {
         let name = self.0.strip_suffix('*').unwrap_or(&self.0);
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         let empty = self.0.is_empty();
-        (empty || !plain).then(|| format!("{:?} is no slot; write a device's name like \"nvme0n1\", a beginning like \"loop*\", or \"usb\"", self.0))
+        (empty || !plain)
+            .then(|| format!("{:?} is no slot; write a device's name like \"nvme0n1\", a beginning like \"loop*\", or \"usb\"", self.0))
     }
 }
 

@@ -204,7 +204,9 @@ impl Devices {
     }
 
     fn mount(&mut self, slot: String, probe: Probe) -> bool {
-        let (Some(device), Some(since)) = (self.seen.get(&slot).cloned(), self.since.get(&slot).copied()) else { return false };
+        let (Some(device), Some(since)) = (self.seen.get(&slot).cloned(), self.since.get(&slot).copied()) else {
+            return false;
+        };
         let changed = self.stage(&slot, Stage::Mounting(probe.clone()));
         let (root, mounts, intents) = (self.options.root.clone(), self.mounts.clone(), self.intents.clone());
         let (name, insertion) = (slot.clone(), device.insertion);
@@ -254,7 +256,9 @@ impl Devices {
     }
 
     fn opened(&mut self, slot: &str, opened: Result<Open, OpenError>) -> bool {
-        let Some(Known { stage: Stage::Mounting(probe), .. }) = self.known.get(slot).cloned() else { return false };
+        let Some(Known { stage: Stage::Mounting(probe), .. }) = self.known.get(slot).cloned() else {
+            return false;
+        };
         match opened {
             Ok(open) => {
                 let (label, ms) = (&open.hold.seat().label, open.ready_after_ms);
@@ -291,8 +295,12 @@ impl Devices {
             Stage::Waiting(probe, _) => slot == wanted || probe.label.as_deref() == Some(wanted),
             _ => false,
         };
-        let found: Vec<String> =
-            self.known.iter().filter(|(slot, k)| waits(&k.stage) && named(slot, &k.stage)).map(|(slot, _)| slot.clone()).collect();
+        let found: Vec<String> = self
+            .known
+            .iter()
+            .filter(|(slot, k)| waits(&k.stage) && named(slot, &k.stage))
+            .map(|(slot, _)| slot.clone())
+            .collect();
         let [slot] = found.as_slice() else {
             return Err(match found.len() {
                 0 => Fault::new(FaultCode::NotFound, "no module of that label, and none in that slot, waits to be released")

@@ -58,7 +58,13 @@ impl PartialEq for Hold {
 impl Hold {
     /// A module that has just been mounted.
     pub fn new(seat: Seat, root: HostRoot) -> Self {
-        Self { seat, root, gone: CancellationToken::new(), silent: AtomicBool::new(false), checked: Mutex::default() }
+        Self {
+            seat,
+            root,
+            gone: CancellationToken::new(),
+            silent: AtomicBool::new(false),
+            checked: Mutex::default(),
+        }
     }
 
     /// Where it sits.

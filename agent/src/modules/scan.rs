@@ -111,10 +111,12 @@ impl Snapshot {
         let problem = match Image::read(at) {
             Ok(image) => {
                 let found = Found { label, slot, at, hold: None, link_bytes_per_s: None, ready_after_ms: None };
-                let mut damaged = |blob: &Digest| digests.weights(&at.join(blob_path(blob))).map_or_else(
-                    |error| Some(format!("{}: {error}", blob_path(blob))),
-                    |layer| (layer.digest != *blob).then(|| format!("{}: its content is not what its name says", blob_path(blob))),
-                );
+                let mut damaged = |blob: &Digest| {
+                    digests.weights(&at.join(blob_path(blob))).map_or_else(
+                        |error| Some(format!("{}: {error}", blob_path(blob))),
+                        |layer| (layer.digest != *blob).then(|| format!("{}: its content is not what its name says", blob_path(blob))),
+                    )
+                };
                 let (placement, installed) = image.placement(&found, judged, &mut damaged);
                 self.announcement.placements.push(placement);
                 self.installed.extend(installed.into_iter().map(|i| (i.container.digest, i)));
@@ -224,7 +226,11 @@ mod tests {
         assert!(module.problems.iter().any(|p| p.contains("empty.gguf")));
         assert_eq!(missing.state, ModuleState::Incomplete);
         assert_eq!(seen.installed.len(), 3);
-        assert_eq!(seen, scan(&folders, &[], TrustPolicy::Off, &mut FileDigests::default()), "the same folders give the same announcement");
+        assert_eq!(
+            seen,
+            scan(&folders, &[], TrustPolicy::Off, &mut FileDigests::default()),
+            "the same folders give the same announcement"
+        );
     }
 
     #[test]

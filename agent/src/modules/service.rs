@@ -196,7 +196,9 @@ impl ModulesService {
         if self.checking.is_some() || rate == 0 {
             return;
         }
-        let Some((hold, blob)) = self.devices.as_ref().and_then(Devices::unchecked) else { return };
+        let Some((hold, blob)) = self.devices.as_ref().and_then(Devices::unchecked) else {
+            return;
+        };
         let (done, receiver) = oneshot::channel();
         // A device may never answer; the thread then stays with it and nothing else waits.
         let thread = std::thread::Builder::new().name("module hash".into());

@@ -30,10 +30,7 @@ fn judged(device: Device, probe: &Probe, rules: &Rules) -> Vec<Action> {
 fn a_new_device_is_probed_and_one_that_left_is_removed() {
     let slot = || "loop7".to_string();
     let insertion = device(3).insertion;
-    assert_eq!(
-        next(&map(&[]), &map(&[("loop7", device(3))]), &Rules::default()),
-        [Action::Probe { slot: slot(), insertion }]
-    );
+    assert_eq!(next(&map(&[]), &map(&[("loop7", device(3))]), &Rules::default()), [Action::Probe { slot: slot(), insertion }]);
     let mounted = map(&[("loop7", known(3, Stage::Mounted(probe(Some("OURO-A")))))]);
     assert_eq!(next(&mounted, &map(&[("loop7", device(3))]), &Rules::default()), []);
     assert_eq!(next(&mounted, &map(&[]), &Rules::default()), [Action::Remove { slot: slot() }]);
@@ -56,7 +53,10 @@ fn modules_are_mounted_and_others_left_alone() {
     assert!(matches!(judged(device(1), &probe(None), &rules)[..], [Action::Mount { .. }]), "its files decide");
     assert!(matches!(judged(device(1), &probe(Some("backup")), &rules)[..], [Action::Ignore { .. }]));
     let snap = Device { elsewhere: Some(Elsewhere { at: "/snap/core".into(), writable: false }), ..device(1) };
-    assert!(matches!(judged(snap.clone(), &probe(None), &rules)[..], [Action::Ignore { .. }]), "somebody uses it as what it is");
+    assert!(
+        matches!(judged(snap.clone(), &probe(None), &rules)[..], [Action::Ignore { .. }]),
+        "somebody uses it as what it is"
+    );
     assert!(matches!(judged(snap, &probe(Some("OURO-A")), &rules)[..], [Action::Mount { .. }]));
 }
 
@@ -89,7 +89,10 @@ fn what_is_written_elsewhere_waits_until_it_is_unmounted_there() {
     let module = probe(Some("OURO-A"));
     let busy = Device { elsewhere: Some(Elsewhere { at: "/media/x".into(), writable: true }), ..device(2) };
     let actions = judged(busy, &module, &Rules::default());
-    assert!(matches!(&actions[..], [Action::Wait { waiting: Waiting::Elsewhere(at), .. }] if at == "/media/x"), "{actions:?}");
+    assert!(
+        matches!(&actions[..], [Action::Wait { waiting: Waiting::Elsewhere(at), .. }] if at == "/media/x"),
+        "{actions:?}"
+    );
     let waiting = map(&[("loop7", known(2, Stage::Waiting(module, Waiting::Elsewhere("/media/x".into()))))]);
     assert!(matches!(next(&waiting, &map(&[("loop7", device(2))]), &Rules::default())[..], [Action::Mount { .. }]));
 }

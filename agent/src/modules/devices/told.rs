@@ -9,7 +9,9 @@ pub(super) fn placement(slot: &str, stage: &Stage) -> Option<Placement> {
     let (probe, state, why) = match stage {
         Stage::Probing | Stage::Foreign | Stage::Unreadable(_) | Stage::Waiting(_, Waiting::Judgement) => return None,
         // A file system without a label shows only once it was found to be a module.
-        Stage::Mounting(probe) | Stage::Mounted(probe) => (probe.label.as_ref().map(|_| probe)?, ModuleState::Seen, "it is being read".into()),
+        Stage::Mounting(probe) | Stage::Mounted(probe) => {
+            (probe.label.as_ref().map(|_| probe)?, ModuleState::Seen, "it is being read".into())
+        }
         Stage::Waiting(probe, Waiting::Word) => {
             (probe, ModuleState::Seen, format!("this slot asks first: `ouroctl module release {slot}` on its node"))
         }
@@ -54,7 +56,12 @@ mod tests {
         assert!(state == ModuleState::Suspect && why.contains("module release sda1"), "{why}");
         assert!(told(Stage::Waiting(named(), Waiting::Elsewhere("/media/x".into()))).unwrap().1.contains("/media/x"));
         assert_eq!(told(Stage::Failed(named(), "cut off".into())).unwrap(), (ModuleState::Incomplete, "cut off".into()));
-        for silent in [Stage::Foreign, Stage::Probing, Stage::Unreadable("no medium".into()), Stage::Mounting(Probe { label: None, ..named() })] {
+        for silent in [
+            Stage::Foreign,
+            Stage::Probing,
+            Stage::Unreadable("no medium".into()),
+            Stage::Mounting(Probe { label: None, ..named() }),
+        ] {
             assert_eq!(told(silent), None);
         }
     }
