@@ -13,6 +13,7 @@ pub use ouroctl::{Ouroctl, Outcome};
 pub use process::Process;
 pub use server::Server;
 pub use transcript::check_transcript;
+pub use udevd::ensure_udevd;
 pub use wait::{LONG, SHORT, eventually};
 
 pub mod assets;
@@ -27,6 +28,7 @@ mod process;
 mod server;
 pub mod texts;
 mod transcript;
+mod udevd;
 mod wait;
 
 /// Says why a test cannot run on this machine. The caller returns afterwards: the test then counts as passed, and its

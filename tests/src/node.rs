@@ -21,6 +21,10 @@ pub struct NodeOptions {
     pub recorded: Option<PathBuf>,
     /// Steps that may run at once.
     pub slots: Option<u32>,
+    /// Slots in which it looks for modules; none unless named: every agent of this machine would use the same devices.
+    pub devices: Vec<String>,
+    /// Those of them that ask first.
+    pub ask: Vec<String>,
 }
 
 impl NodeOptions {
@@ -54,6 +58,20 @@ impl NodeOptions {
         self
     }
 
+    /// That looks for modules in these slots.
+    #[must_use]
+    pub fn watching(mut self, slots: &[&str]) -> Self {
+        self.devices = slots.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// That asks before it uses what is in these slots.
+    #[must_use]
+    pub fn asking(mut self, slots: &[&str]) -> Self {
+        self.ask = slots.iter().map(ToString::to_string).collect();
+        self
+    }
+
     fn toml(&self, modules: &Path) -> String {
         // TOML's basic strings are written as Rust's debug strings for the paths that occur here.
         let mut text = format!("name = {:?}\nmodules = [{modules:?}]\n", self.name);
@@ -70,6 +88,7 @@ impl NodeOptions {
         if let Some(model) = &self.model {
             let _ = writeln!(text, "model = {model:?}");
         }
+        let _ = writeln!(text, "[devices]\nwatch = {:?}\nask = {:?}", self.devices, self.ask);
         text
     }
 }
