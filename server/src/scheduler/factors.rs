@@ -21,7 +21,6 @@ pub(crate) enum Factor {
     Up,
     ClockCap,
     ForeignLoad,
-    /// Not reported by agents at all: the constant always stands in.
     Hash,
     /// The figures of the accelerator that computes: those of the processor stand in.
     Accelerator,
@@ -98,13 +97,16 @@ impl Factor {
             Self::Up => believed(node.link?.up_bytes_per_s, FASTEST_LINK),
             Self::ClockCap => node.readings.clock_cap.filter(|c| *c > 0.0 && *c <= 1.0),
             Self::ForeignLoad => node.readings.foreign_load.filter(|l| (0.0..=1.0).contains(l)),
-            Self::Hash | Self::Accelerator | Self::FreeMemory => None,
+            Self::Hash => believed(profile?.hash_bytes_per_s?, FASTEST_HASH),
+            Self::Accelerator | Self::FreeMemory => None,
         }
     }
 }
 
 /// 400 Gbit/s Ethernet.
 const FASTEST_LINK: f64 = 50e9;
+/// SHA-256 on one thread of the fastest processor with instructions for it, and as much again.
+const FASTEST_HASH: f64 = 6e9;
 /// A claim so many times its class's maximum is no exaggeration but nonsense.
 const ABSURD: f64 = 1000.0;
 

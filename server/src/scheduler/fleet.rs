@@ -67,6 +67,7 @@ fn profile(kind: &str) -> NodeProfile {
         bandwidth_bytes_per_s: Some(30e9),
         flops_per_s: Some(500e9),
         disk_bytes_per_s: Some(1e9),
+        hash_bytes_per_s: None,
         slots: 1,
         first_pass_model: None,
     }

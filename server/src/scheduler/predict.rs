@@ -112,7 +112,7 @@ pub(crate) fn prediction(node: &NodeState, wanted: &Wanted<'_>, nominal: &StepCo
         factors.disk_bytes_per_s = module
             .and_then(|rate| believed(rate, class.maxima().disk))
             .unwrap_or_else(|| cx.stand_ins.figure(Factor::Disk, node, class, &mut unknown));
-        factors.hash_bytes_per_s = cx.stand_ins.stand_in(Factor::Hash, class, &mut unknown);
+        factors.hash_bytes_per_s = cx.stand_ins.figure(Factor::Hash, node, class, &mut unknown);
         cost.plug = PlugState::Absent {
             missing_bytes: wanted.manifest.cost.weights_bytes as f64,
             unverified: true,

@@ -127,6 +127,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
         bandwidth_bytes_per_s: Some(2.5e10),
         flops_per_s: None,
         disk_bytes_per_s: None,
+        hash_bytes_per_s: None,
         slots: 2,
         first_pass_model: None,
     };
