@@ -41,7 +41,7 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
         }
         view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
         view.mfpi = indexes.get(&row.id).copied().flatten();
-        view.busy = u32::try_from(node.running_s.len()).unwrap_or(u32::MAX);
+        view.busy = u32::try_from(node.ends.len()).unwrap_or(u32::MAX);
         nodes.push(view);
     }
     nodes.sort_by(|a, b| a.name.cmp(&b.name));

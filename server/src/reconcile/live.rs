@@ -74,15 +74,14 @@ impl LiveAttempts {
         }
     }
 
-    /// Seconds until each attempt of each node may end. An overdue one is taken to need as long again as it is late:
-    /// a node whose work hangs must not look like the one that is free soonest.
-    pub fn remaining_s(&self, now: Instant) -> BTreeMap<NodeId, Vec<f64>> {
-        let mut remaining: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
+    /// When each attempt of each node is predicted to end.
+    pub fn ends(&self) -> BTreeMap<NodeId, Vec<Instant>> {
+        let mut ends: BTreeMap<NodeId, Vec<Instant>> = BTreeMap::new();
         for running in self.table().values() {
-            let end = running.assigned.after(Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9)));
-            remaining.entry(running.node).or_default().push(end.since(now).max(now.since(end)).as_secs_f64());
+            let predicted = Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9));
+            ends.entry(running.node).or_default().push(running.assigned.after(predicted));
         }
-        remaining
+        ends
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Running>> {
@@ -96,7 +95,7 @@ mod tests {
     use ouro_common::id::Epoch;
 
     #[test]
-    fn what_is_overdue_does_not_look_free() {
+    fn an_attempt_is_predicted_to_end_after_its_assignment() {
         let live = LiveAttempts::default();
         let node = NodeId::from_parts(1, [1; 10]);
         let step = serde_json::json!({"id": "s1", "container": "noop:1.0.0", "digest": Digest::blake3(b"c"), "in": {}, "out": {}});
@@ -118,9 +117,8 @@ mod tests {
             remaining_ms: 60_000,
         };
         live.begin(&attempt, Terms::default(), false);
-        assert_eq!(live.remaining_s(Instant(1_200))[&node], vec![0.3]);
-        assert_eq!(live.remaining_s(Instant(11_500))[&node], vec![10.0]);
+        assert_eq!(live.ends()[&node], vec![Instant(1_500)]);
         live.correct(&[]);
-        assert!(live.remaining_s(Instant(1_200)).is_empty(), "the store's rows are the truth");
+        assert!(live.ends().is_empty(), "the store's rows are the truth");
     }
 }

@@ -19,17 +19,17 @@ const OWNER: &str = "owner";
 /// The whole state a decision about `steps` depends on.
 pub async fn snapshot(world: &World, steps: Vec<StepState>, now: Instant) -> Result<Snapshot, StoreError> {
     let rows = world.nodes().await?;
-    let mut running = world.live.remaining_s(now);
+    let mut running = world.live.ends();
     let residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let wanted: BTreeSet<Digest> = steps.iter().map(|s| s.container).collect();
     let alone = world.live.alone_on();
     let mut nodes = Vec::with_capacity(rows.len());
     for row in rows.iter() {
         let mut state = node_state(world, row, now);
-        state.running_s = running.remove(&row.id).unwrap_or_default();
+        state.ends = running.remove(&row.id).unwrap_or_default();
         state.runs_alone = alone.contains(&row.id);
         state.residuals = residuals.iter().filter(|((node, _), _)| *node == row.id).map(|((_, c), r)| (*c, *r)).collect();
-        nodes.push(state);
+        nodes.push(Arc::new(state));
     }
     let (containers, module_labels) = world.remembered(&wanted);
     Ok(Snapshot { nodes, steps, containers, module_labels })
@@ -56,7 +56,7 @@ fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
         loaded: readings.loaded.iter().map(|l| l.digest).collect(),
         gate: session.as_ref().map_or_else(Default::default, |s| s.gate.gate.clone()),
         slots: row.profile.as_ref().map_or(1, |p| p.slots.max(1)),
-        running_s: Vec::new(),
+        ends: Vec::new(),
         runs_alone: false,
         present,
         link: session.as_ref().and_then(|s| s.link),

@@ -8,6 +8,7 @@ use super::snapshot::{NodeState, Snapshot, StepState};
 use ouro_common::container::{Manifest, Runtime};
 use ouro_common::id::NodeId;
 use ouro_common::mfpi::{LinkFactors, NodeFactors, PlugState, Residuals, StepCost, Terms, node_index, predict};
+use std::cell::RefCell;
 
 /// Bytes of text for each token: an English word and its space make about one and a third tokens.
 const TEXT_BYTES_PER_TOKEN: f64 = 4.0;
@@ -132,18 +133,20 @@ pub(crate) struct PredictContext<'a, 'n> {
 }
 
 /// Input bytes that are not on the node yet.
-fn missing_inputs(step: &StepState, node: NodeId) -> f64 {
+pub(crate) fn missing_inputs(step: &StepState, node: NodeId) -> f64 {
     step.inputs.iter().filter(|i| !i.holders.contains(&node)).map(|i| i.size_bytes as f64).sum()
 }
 
-fn sane(residuals: &Residuals) -> Residuals {
+/// The corrections as far as they can be reckoned with.
+pub(crate) fn sane(residuals: &Residuals) -> Residuals {
     let one = |r: f64| if r.is_finite() { r.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT) } else { 0.0 };
     Residuals { plug: one(residuals.plug), pre: one(residuals.pre), dec: one(residuals.dec) }
 }
 
 /// Every node's index over the three fixed tasks, for display; `None` for a node that has not reported its speed.
 pub fn display_indexes(snapshot: &Snapshot) -> Vec<(NodeId, Option<f64>)> {
-    let stand_ins = StandIns::new(&snapshot.nodes);
+    let figures = RefCell::default();
+    let stand_ins = StandIns::new(&snapshot.nodes, &figures);
     let index = |node: &NodeState| {
         let class = Class::of(node.profile.as_deref());
         Factor::Bandwidth.claim(node, class)?;

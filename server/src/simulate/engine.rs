@@ -18,6 +18,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 /// What is run.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +139,11 @@ impl<'a> Run<'a> {
             events: BinaryHeap::new(),
             sequence: 0,
             seen: super::work::seen(&machines, models),
-            snapshot: Snapshot { nodes: machines.iter().map(|m| m.state.clone()).collect(), containers, ..Snapshot::default() },
+            snapshot: Snapshot {
+                nodes: machines.iter().map(|m| Arc::new(m.state.clone())).collect(),
+                containers,
+                ..Snapshot::default()
+            },
             done_s: vec![None; jobs.len()],
             machines,
             models,
@@ -201,19 +206,20 @@ impl<'a> Run<'a> {
     }
 
     fn place_by_decision(&mut self) {
+        let now = instant(self.now_s);
         let nodes = self.snapshot.nodes.iter_mut().zip(&self.machines).zip(&self.live).zip(&self.running);
         for (((node, machine), live), running) in nodes {
+            let node = Arc::make_mut(node);
             *node = machine.state.clone();
-            let left = |a: &usize| (self.attempts[*a].believed_end_s - self.now_s).abs();
-            node.running_s = live.iter().map(left).collect();
+            node.ends = live.iter().map(|a| instant(self.attempts[*a].believed_end_s)).collect();
             let used = running.map_or(0, |a| self.models[self.jobs[self.attempts[a].job].model].memory_bytes);
             node.readings.memory_available_bytes = Some(machine.memory_bytes.saturating_sub(used));
             if let Some(factor) = self.policy.hidden() {
-                hide(factor, node);
+                hide(factor, node, now);
             }
         }
         self.snapshot.steps = self.waiting.iter().map(|job| self.jobs[*job].step(self.models)).collect();
-        let decision = decide(&self.snapshot, Instant((self.now_s * 1e3) as u64), self.sequence);
+        let decision = decide(&self.snapshot, now, self.sequence);
         for action in decision.actions {
             if let Action::Assign { request, node, predicted, total_s, .. } = action
                 && let Some(position) = self.waiting.iter().position(|j| self.jobs[*j].request == request)
@@ -322,6 +328,11 @@ impl<'a> Run<'a> {
         }
         self.at(self.now_s + AWAY_S - DETECTION_S, Event::Return(node));
     }
+}
+
+/// A moment of the run on the clock that decisions are told.
+fn instant(seconds: f64) -> Instant {
+    Instant((seconds * 1e3) as u64)
 }
 
 /// Puts a container into memory, and others out of it that are in the way.

@@ -147,7 +147,7 @@ fn machine(n: u32, kind: &Kind, present: &[Digest], rng: &mut ChaCha8Rng) -> Mac
         profile: Some(Arc::new(profile)),
         gate: Gate::Normal,
         slots: 1,
-        running_s: vec![],
+        ends: vec![],
         runs_alone: false,
         present: present.iter().map(|d| (*d, None)).collect(),
         loaded: BTreeSet::new(),

@@ -4,6 +4,7 @@
 //! know which machines are in reach and have memory enough, and the capacities that machines claim.
 
 use crate::scheduler::snapshot::NodeState;
+use ouro_common::clock::Instant;
 use ouro_common::device::NodeProfile;
 use ouro_common::mfpi::Residuals;
 use rand::Rng;
@@ -124,7 +125,7 @@ impl Policy {
 }
 
 /// Makes one factor of a node the same for all: what `decide` sees of it is then no reason for anything.
-pub(super) fn hide(factor: Factor, node: &mut NodeState) {
+pub(super) fn hide(factor: Factor, node: &mut NodeState, now: Instant) {
     let mut change = |change: &dyn Fn(&mut NodeProfile)| {
         if let Some(profile) = node.profile.as_mut() {
             change(Arc::make_mut(profile));
@@ -139,7 +140,7 @@ pub(super) fn hide(factor: Factor, node: &mut NodeState) {
         }
         Factor::Loss => change(&|p| p.hardware.machine.kind = "server".into()),
         Factor::Link => node.link = Some(ouro_common::mfpi::reference().link),
-        Factor::Queue => node.running_s.iter_mut().for_each(|s| *s = 0.0),
+        Factor::Queue => node.ends.iter_mut().for_each(|end| *end = now),
         Factor::ForeignLoad => node.readings.foreign_load = Some(0.2),
         Factor::ClockCap => node.readings.clock_cap = Some(1.0),
         Factor::Learning => node.residuals.values_mut().for_each(|r| *r = Residuals::default()),
