@@ -18,5 +18,6 @@ pub mod place;
 pub mod predict;
 mod processor;
 mod refused;
+pub mod replay;
 mod report;
 pub mod snapshot;

@@ -8,6 +8,7 @@ pub use plot::svg;
 pub use policy::{Factor, Policy};
 pub use table::{Cell, Comparison};
 pub use trace::{Arrival, CHAT, CODE, Shape, Trace};
+pub use work::containers;
 
 mod engine;
 mod machines;

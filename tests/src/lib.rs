@@ -6,6 +6,7 @@
 
 pub use client::{Asking, Client, Identity, request, single_step};
 pub use fleet::{Fleet, FleetOptions};
+pub use loop_device::LoopDevice;
 pub use node::{Node, NodeOptions};
 pub use ouroctl::{Ouroctl, Outcome};
 pub use process::Process;
@@ -15,7 +16,9 @@ pub use wait::{LONG, SHORT, eventually};
 
 pub mod assets;
 mod client;
+pub mod containers;
 mod fleet;
+mod loop_device;
 mod node;
 mod ouroctl;
 mod process;

@@ -21,7 +21,11 @@ struct Running {
 
 /// All live attempts.
 #[derive(Default)]
-pub struct LiveAttempts(Mutex<BTreeMap<AttemptKey, Running>>);
+pub struct LiveAttempts {
+    running: Mutex<BTreeMap<AttemptKey, Running>>,
+    /// Nodes whose attempts have changed.
+    touched: Mutex<BTreeSet<NodeId>>,
+}
 
 impl LiveAttempts {
     /// An attempt was assigned.
@@ -34,12 +38,15 @@ impl LiveAttempts {
             terms,
             alone,
         };
+        self.touch(attempt.node);
         self.table().insert(attempt.key.clone(), running);
     }
 
     /// An attempt has ended; its container and what was predicted for it.
     pub fn end(&self, key: &AttemptKey) -> Option<(Digest, Terms)> {
-        self.table().remove(key).map(|r| (r.container, r.terms))
+        let running = self.table().remove(key)?;
+        self.touch(running.node);
+        Some((running.container, running.terms))
     }
 
     /// Nodes that run a step with evidence against it, which must be alone.
@@ -61,17 +68,35 @@ impl LiveAttempts {
     pub fn correct(&self, rows: &[LiveAttempt]) {
         let mut table = self.table();
         let keys: BTreeSet<&AttemptKey> = rows.iter().map(|r| &r.key).collect();
-        table.retain(|key, _| keys.contains(key));
+        table.retain(|key, running| {
+            let known = keys.contains(key);
+            if !known {
+                self.touch(running.node);
+            }
+            known
+        });
         for row in rows {
-            table.entry(row.key.clone()).or_insert_with(|| Running {
-                node: row.node,
-                container: row.step.digest,
-                assigned: row.assigned,
-                predicted_ms: row.predicted_ms,
-                terms: Terms::default(),
-                alone: row.alone,
+            table.entry(row.key.clone()).or_insert_with(|| {
+                self.touch(row.node);
+                Running {
+                    node: row.node,
+                    container: row.step.digest,
+                    assigned: row.assigned,
+                    predicted_ms: row.predicted_ms,
+                    terms: Terms::default(),
+                    alone: row.alone,
+                }
             });
         }
+    }
+
+    /// The nodes whose attempts have changed since this was asked last.
+    pub fn take_touched(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn touch(&self, node: NodeId) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
     }
 
     /// When each attempt of each node is predicted to end.
@@ -85,7 +110,7 @@ impl LiveAttempts {
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

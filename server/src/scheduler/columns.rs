@@ -81,6 +81,7 @@ pub(crate) struct Pairs {
 #[derive(Default)]
 pub struct Columns {
     nodes: Vec<Arc<NodeState>>,
+    shared: Option<Arc<[Arc<NodeState>]>>,
     figures: RefCell<Figures>,
     pub(crate) rows: Vec<NodeRow>,
     pub(crate) rooms: Vec<RoomRow>,
@@ -113,6 +114,11 @@ impl Columns {
         &self.nodes
     }
 
+    /// The nodes by id as they stand, to be kept: one list as long as none of them changes.
+    pub fn shared(&mut self) -> Arc<[Arc<NodeState>]> {
+        self.shared.get_or_insert_with(|| self.nodes.as_slice().into()).clone()
+    }
+
     /// The place of a node.
     pub(crate) fn place(&self, id: NodeId) -> Option<usize> {
         self.nodes.binary_search_by_key(&id, |n| n.id).ok()
@@ -120,6 +126,7 @@ impl Columns {
 
     /// Takes a node as it is now. One that was not there makes all columns anew.
     pub fn put(&mut self, node: Arc<NodeState>) {
+        self.shared = None;
         let Some(at) = self.place(node.id) else {
             let mut nodes = std::mem::take(&mut self.nodes);
             nodes.push(node);

@@ -4,11 +4,12 @@ use super::class::Class;
 use super::factors::{Factor, StandIns, UnknownSet, believed};
 use super::filter::Wanted;
 use super::processor::Processor;
-use super::snapshot::{NodeState, Snapshot, StepState};
+use super::snapshot::{NodeState, StepState};
 use ouro_common::container::{Manifest, Runtime};
 use ouro_common::id::NodeId;
 use ouro_common::mfpi::{LinkFactors, NodeFactors, PlugState, Residuals, StepCost, Terms, node_index, predict};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 /// Bytes of text for each token: an English word and its space make about one and a third tokens.
 const TEXT_BYTES_PER_TOKEN: f64 = 4.0;
@@ -144,9 +145,9 @@ pub(crate) fn sane(residuals: &Residuals) -> Residuals {
 }
 
 /// Every node's index over the three fixed tasks, for display; `None` for a node that has not reported its speed.
-pub fn display_indexes(snapshot: &Snapshot) -> Vec<(NodeId, Option<f64>)> {
+pub fn display_indexes(nodes: &[Arc<NodeState>]) -> Vec<(NodeId, Option<f64>)> {
     let figures = RefCell::default();
-    let stand_ins = StandIns::new(&snapshot.nodes, &figures);
+    let stand_ins = StandIns::new(nodes, &figures);
     let index = |node: &NodeState| {
         let class = Class::of(node.profile.as_deref());
         Factor::Bandwidth.claim(node, class)?;
@@ -156,7 +157,7 @@ pub fn display_indexes(snapshot: &Snapshot) -> Vec<(NodeId, Option<f64>)> {
         factors.retry_s = DETECTION_S;
         Some(node_index(&factors))
     };
-    snapshot.nodes.iter().map(|node| (node.id, index(node))).collect()
+    nodes.iter().map(|node| (node.id, index(node))).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use ouro_common::id::{Digest, RequestId};
 use ouro_common::mfpi::{NodeFactors, PlugState, Residuals, StepCost, Terms, predict};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Bytes of text for each token, as the scheduler reckons.
@@ -47,6 +48,14 @@ pub(super) fn models(output_tokens: f64) -> Result<Vec<Model>, ManifestError> {
         Ok(Model { digest: Digest::sha256([i as u8; 32]), manifest, memory_bytes })
     };
     MODELS.iter().enumerate().map(model).collect()
+}
+
+/// The containers of the simulation, for those who want a fleet to decide about.
+///
+/// # Errors
+/// Never: the manifests are read as any other.
+pub fn containers() -> Result<BTreeMap<Digest, Arc<Manifest>>, ManifestError> {
+    Ok(models(128.0)?.into_iter().map(|m| (m.digest, m.manifest)).collect())
 }
 
 /// A request.

@@ -18,7 +18,7 @@ pub(crate) mod survival;
 use super::{Store, Ticker};
 use std::sync::Arc;
 
-pub(crate) use ground::HandTicker;
+pub(crate) use ground::{Ground, HandTicker, Node, chain};
 pub(crate) use interleavings::random_interleavings_keep_the_rules;
 
 /// Opens one fresh storage, again and again.

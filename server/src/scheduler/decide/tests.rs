@@ -271,7 +271,7 @@ fn display_indexes_follow_speed_and_are_absent_without_one() {
         (p.bandwidth_bytes_per_s, p.flops_per_s) = (Some(60e9), Some(1e12));
     });
     let silent = with_profile(node(3), |p| p.flops_per_s = None);
-    let indexes = crate::scheduler::predict::display_indexes(&snapshot(vec![node(1), fast, silent], vec![]));
+    let indexes = crate::scheduler::predict::display_indexes(&snapshot(vec![node(1), fast, silent], vec![]).nodes);
     assert_eq!(indexes.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [node_id(1), node_id(2), node_id(3)]);
     assert!(indexes[1].1.unwrap() > indexes[0].1.unwrap() * 1.5, "{indexes:?}");
     assert_eq!(indexes[2].1, None);

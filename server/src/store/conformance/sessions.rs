@@ -135,7 +135,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
     ground.store.announce(node.id, node.session_epoch, &announcement()).await.unwrap();
     ground.deed(&node, NodeDeed::Drain).await;
     let record = ground.store.nodes().await.unwrap().remove(0);
-    assert_eq!(record.profile, Some(profile));
+    assert_eq!(record.profile, Some(std::sync::Arc::new(profile)));
     assert_eq!(record.announcement, announcement());
     assert_eq!(record.admin, AdminState::Draining);
 }

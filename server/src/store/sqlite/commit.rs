@@ -48,18 +48,20 @@ pub(super) fn commit(
     outputs: Vec<OutputRecord>,
     phases_ms: BTreeMap<String, f64>,
 ) -> Outcome<CommitOutcome> {
-    let Some((attempt, mut row)) = load_attempt(db, key)? else {
+    let found = load_attempt(db, key)?;
+    // What was given out before a restore, or after the backup: nobody knows any more what became of it.
+    if found.is_none() && key.epoch.generation < db.generation {
+        return Ok(CommitOutcome::Stale);
+    }
+    let Some((attempt, mut row)) = found.filter(|(attempt, _)| attempt.node == node) else {
         return Ok(CommitOutcome::NotYours);
     };
-    if attempt.node != node {
-        return Ok(CommitOutcome::NotYours);
-    }
     if attempt.state == AttemptState::Committed {
         return Ok(CommitOutcome::Repeat);
     }
     // A step taken back but not given away again is still this node's to finish.
     let open = matches!(row.state, StepState::Assigned | StepState::Ready);
-    if !open || row.epochs != key.epoch.n {
+    if !open || row.epochs != key.epoch.n || key.epoch.generation != db.generation {
         return Ok(CommitOutcome::Stale);
     }
     let bound = bind(&row.step, outputs).map_err(|port| VerbError::not_found("output port", format!("{port} of {key}")))?;
