@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build demo test fuzz test-arm test-vm lint bench install
+.PHONY: help prepare build modules demo test fuzz test-arm test-vm lint bench install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -27,6 +27,9 @@ prepare: ## install what building and testing needs and this machine lacks
 
 build: prepare ## build ouro-agent, ouro-server and ouroctl (PROFILE=dev or release)
 	@cargo build --locked --workspace --bins --profile $(PROFILE)
+
+modules: build ## the sample containers as two signed modules, in target/modules
+	@models/containers/pack $(TARGET_DIR)/modules
 
 demo: build ## a server and agents on this machine, and a request from one end to the other
 	@tests/demo/run

@@ -4,6 +4,7 @@
 //! Every fleet lives in a folder of its own and ends with the value that holds it. Nothing is proved by a sleep: tests wait
 //! for a condition, with limits far above what it takes.
 
+pub use bench::Bench;
 pub use client::{Asking, Client, Identity, request, single_step};
 pub use fleet::{Fleet, FleetOptions};
 pub use loop_device::LoopDevice;
@@ -15,6 +16,7 @@ pub use transcript::check_transcript;
 pub use wait::{LONG, SHORT, eventually};
 
 pub mod assets;
+mod bench;
 mod client;
 pub mod containers;
 mod fleet;

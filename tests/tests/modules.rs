@@ -1,61 +1,8 @@
 //! Modules as files: what `ouroctl` makes, other tools read, and the other way round. No fleet is needed for any of it.
 
-use ouro_tests::{LoopDevice, Ouroctl, Outcome, assets, check_transcript, containers::put_container, skipped};
+use ouro_tests::{Bench, LoopDevice, Outcome, assets, check_transcript, containers::put_container, skipped};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// A folder with containers, keys and a place for what is made.
-struct Bench {
-    folder: tempfile::TempDir,
-    ouroctl: Ouroctl,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let bench = Self { ouroctl: Ouroctl::new(&folder.path().join("home")), folder };
-        let containers = bench.path("containers");
-        put_container(&containers, "model", "gguf", &[("model.gguf", &[7; 300_000])]);
-        put_container(&containers, "program", "oci", &[("rootfs/bin/program", b"#!"), ("rootfs/etc/motd", b"hello\n")]);
-        put_container(&containers, "tool", "builtin", &[]);
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn run(&self, line: &str) -> Outcome {
-        let folder = self.folder.path().display().to_string();
-        let words: Vec<String> = line.split(' ').map(|word| word.replace("F/", &format!("{folder}/"))).collect();
-        self.ouroctl.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    /// Runs another program in the folder.
-    fn other(&self, program: &str, arguments: &[&str], input: &str) -> Output {
-        use std::io::Write as _;
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.folder.path()).stdin(std::process::Stdio::piped());
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}; `make prepare` installs it"));
-        // A program that asks for no password closes its end.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {said}{}", String::from_utf8_lossy(&output.stdout));
-        output
-    }
-
-    fn digests(&self, module: &str) -> Vec<String> {
-        self.run(&format!("module inspect F/{module} --output quiet"))
-            .exits(0)
-            .stdout
-            .lines()
-            .map(str::to_string)
-            .collect()
-    }
-}
+use std::path::Path;
 
 #[test]
 fn the_same_containers_make_the_same_bytes() {
@@ -67,7 +14,7 @@ fn the_same_containers_make_the_same_bytes() {
     // A module in a folder is the same module, and nothing of the build stays behind.
     let image = one.run("module build F/containers -o F/again.img --output quiet").exits(0).stdout;
     assert_eq!(one.run("module build F/containers -o F/layout/ --output quiet").exits(0).stdout, image);
-    let left: Vec<_> = fs::read_dir(one.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(one.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
 }
 
@@ -146,7 +93,7 @@ fn keys_with_a_password_open_in_both_tools() {
 
 fn write(bench: &Bench, image: &str, device: &Path) -> Outcome {
     let image = bench.path(image).display().to_string();
-    bench.ouroctl.run(&["module", "write", &image, &device.display().to_string(), "--yes"])
+    bench.ouroctl().run(&["module", "write", &image, &device.display().to_string(), "--yes"])
 }
 
 #[test]
@@ -160,7 +107,7 @@ fn an_image_is_written_to_a_device_and_found_there() {
     };
     fs::write(&stick, vec![0xff; 20 << 20]).unwrap();
     let _ = bench
-        .ouroctl
+        .ouroctl()
         .run(&["module", "write", &bench.path("m.img").display().to_string(), &device.path().display().to_string()])
         .exits(2)
         .says("--yes");
@@ -168,7 +115,7 @@ fn an_image_is_written_to_a_device_and_found_there() {
     let listed = bench.run("module list").exits(0).says("OURO-WRITTEN").says("model:1.0.0, program:1.0.0, tool:1.0.0");
     assert!(listed.stdout.contains(&device.path().display().to_string()), "{}", listed.stdout);
     let there = device.path().display().to_string();
-    let _ = bench.ouroctl.run(&["module", "verify", &there, "--any-signature"]).exits(0).says("OURO-WRITTEN");
+    let _ = bench.ouroctl().run(&["module", "verify", &there, "--any-signature"]).exits(0).says("OURO-WRITTEN");
     let too_small = LoopDevice::of_size(&small, 64 << 10).unwrap();
     let _ = write(&bench, "m.img", too_small.path()).exits(2).says("choose a larger device");
     // While it is mounted it is somebody's.
@@ -203,6 +150,6 @@ fn the_verbs_as_a_person_sees_them() {
     for key in ["signer", "stranger"] {
         let _ = bench.run(&format!("module keygen -o F/{key}.key --no-password")).exits(0);
     }
-    let folder = bench.folder.path().display().to_string();
-    check_transcript(&assets::tree().join("tests/golden/modules.txt"), &bench.ouroctl, &[("FOLDER", &folder)]);
+    let folder = bench.folder().display().to_string();
+    check_transcript(&assets::tree().join("tests/golden/modules.txt"), bench.ouroctl(), &[("FOLDER", &folder)]);
 }
