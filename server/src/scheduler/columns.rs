@@ -195,6 +195,9 @@ impl Columns {
         let mut ends_s = Vec::new();
         self.busy.iter().map(move |at| {
             let node = &self.nodes[*at];
+            if node.ends.len() < node.slots.max(1) as usize {
+                return (*at, 0.0);
+            }
             ends_s.clear();
             ends_s.extend(node.remaining_s(now));
             (*at, super::predict::free_in_s(&mut ends_s, node.slots))

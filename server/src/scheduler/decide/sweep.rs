@@ -227,24 +227,17 @@ impl<'a> Run<'a> {
     ) -> Vec<Ranked> {
         let Scratch { passed, busy_s, queue_s, middle, touched } = scratch;
         let count = busy_s.len();
-        let retry_s = DETECTION_S + nth(busy_s, count / 2, middle);
+        let spread = Spread::of(busy_s);
+        let retry_s = DETECTION_S + spread.nth(count / 2, middle);
         let full = |place: usize| {
-            let at = passed[place] as usize;
-            let mtbf_s = self.columns.rows[at].mtbf_s;
+            let mtbf_s = self.columns.rows[passed[place] as usize].mtbf_s;
             busy_s[place] + expected_retry_s(busy_s[place], mtbf_s, retry_s)
         };
         let mut bound = f64::INFINITY;
         if count > SHOWN {
-            let enough = nth(busy_s, SHOWN - 1, middle);
-            let (mut least, mut most) = (f64::INFINITY, 0f64);
-            let mut seen = 0;
-            for place in (0..count).filter(|p| busy_s[*p] <= enough) {
-                let total_s = full(place);
-                (least, most, seen) = (least.min(total_s), most.max(total_s), seen + 1);
-                if seen == SHOWN {
-                    break;
-                }
-            }
+            let enough = spread.nth(SHOWN - 1, middle);
+            let some = (0..count).filter(|p| busy_s[*p] <= enough).take(SHOWN).map(full);
+            let (least, most) = some.fold((f64::INFINITY, 0f64), |(least, most), total_s| (least.min(total_s), most.max(total_s)));
             bound = most.max(least * (1.0 + TIE));
         }
         let alone = wanted.step.alone;
@@ -291,28 +284,50 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The `n`th smallest of `values`: their range is divided evenly, and only the part that holds it is looked at closely.
-fn nth(values: &[f64], n: usize, part: &mut Vec<f64>) -> f64 {
-    let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
-    for value in values {
-        (least, most) = (least.min(*value), most.max(*value));
+/// Values with their range divided evenly, and how many fall into each part: any one by its rank is then found in one part.
+struct Spread<'v> {
+    values: &'v [f64],
+    least: f64,
+    /// Parts for each unit; none where the range cannot be divided.
+    scale: Option<f64>,
+    counts: [u32; PARTS],
+}
+
+impl<'v> Spread<'v> {
+    fn of(values: &'v [f64]) -> Self {
+        let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in values {
+            (least, most) = (if *value < least { *value } else { least }, if *value > most { *value } else { most });
+        }
+        let scale = (PARTS - 1) as f64 / (most - least);
+        let scale = (values.len() >= 4 * PARTS && scale.is_finite()).then_some(scale);
+        let mut spread = Self { values, least, scale, counts: [0; PARTS] };
+        if let Some(scale) = scale {
+            values.iter().for_each(|value| spread.counts[part_of(*value, least, scale)] += 1);
+        }
+        spread
     }
-    let scale = (PARTS - 1) as f64 / (most - least);
-    part.clear();
-    if values.len() < 4 * PARTS || !scale.is_finite() {
-        part.extend_from_slice(values);
-        return *part.select_nth_unstable_by(n, f64::total_cmp).1;
+
+    /// The `n`th smallest.
+    fn nth(&self, n: usize, part: &mut Vec<f64>) -> f64 {
+        part.clear();
+        let Some(scale) = self.scale else {
+            part.extend_from_slice(self.values);
+            return *part.select_nth_unstable_by(n, f64::total_cmp).1;
+        };
+        let (mut before, mut wanted) = (0, 0);
+        while wanted < PARTS - 1 && before + self.counts[wanted] as usize <= n {
+            before += self.counts[wanted] as usize;
+            wanted += 1;
+        }
+        part.extend(self.values.iter().filter(|value| part_of(**value, self.least, scale) == wanted));
+        *part.select_nth_unstable_by(n - before, f64::total_cmp).1
     }
-    let part_of = |value: &f64| (((value - least) * scale) as usize).min(PARTS - 1);
-    let mut counts = [0u32; PARTS];
-    values.iter().for_each(|value| counts[part_of(value)] += 1);
-    let (mut before, mut wanted) = (0, 0);
-    while wanted < PARTS - 1 && before + counts[wanted] as usize <= n {
-        before += counts[wanted] as usize;
-        wanted += 1;
-    }
-    part.extend(values.iter().filter(|value| part_of(value) == wanted));
-    *part.select_nth_unstable_by(n - before, f64::total_cmp).1
+}
+
+fn part_of(value: f64, least: f64, scale: f64) -> usize {
+    // Rounding towards zero keeps the order: a larger value is never in an earlier part.
+    (((value - least) * scale) as i32 as usize).min(PARTS - 1)
 }
 
 #[cfg(test)]
@@ -326,7 +341,7 @@ mod tests {
             let n = ((values.len() - 1) as f64 * at) as usize;
             let mut sorted = values.clone();
             sorted.sort_by(f64::total_cmp);
-            prop_assert_eq!(nth(&values, n, &mut Vec::new()), sorted[n]);
+            prop_assert_eq!(Spread::of(&values).nth(n, &mut Vec::new()), sorted[n]);
         }
     }
 }
