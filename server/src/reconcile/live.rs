@@ -2,7 +2,7 @@
 
 use crate::store::LiveAttempt;
 use ouro_common::clock::Instant;
-use ouro_common::id::{AttemptKey, Digest, NodeId, RequestId};
+use ouro_common::id::{AttemptKey, Digest, Name, NodeId, RequestId};
 use ouro_common::mfpi::Terms;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ struct Running {
     predicted_ms: f64,
     terms: Terms,
     alone: bool,
+    chain: Option<Name>,
 }
 
 /// All live attempts.
@@ -37,6 +38,7 @@ impl LiveAttempts {
             predicted_ms: attempt.predicted_ms,
             terms,
             alone,
+            chain: attempt.chain.clone(),
         };
         self.touch(attempt.node);
         self.table().insert(attempt.key.clone(), running);
@@ -85,6 +87,7 @@ impl LiveAttempts {
                     predicted_ms: row.predicted_ms,
                     terms: Terms::default(),
                     alone: row.alone,
+                    chain: row.chain.clone(),
                 }
             });
         }
@@ -99,12 +102,18 @@ impl LiveAttempts {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
     }
 
-    /// When each attempt of each node is predicted to end.
+    /// When each attempt of each node is predicted to end; a chain counts as one, to the end of its last step.
     pub fn ends(&self) -> BTreeMap<NodeId, Vec<Instant>> {
+        let mut chains: BTreeMap<(NodeId, RequestId, u32, Name), Instant> = BTreeMap::new();
+        for (key, running) in self.table().iter() {
+            let end = running.assigned.after(Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9)));
+            let head = running.chain.as_ref().unwrap_or(&key.step).clone();
+            let last = chains.entry((running.node, key.request, key.plan, head)).or_insert(end);
+            *last = end.max(*last);
+        }
         let mut ends: BTreeMap<NodeId, Vec<Instant>> = BTreeMap::new();
-        for running in self.table().values() {
-            let predicted = Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9));
-            ends.entry(running.node).or_default().push(running.assigned.after(predicted));
+        for ((node, ..), end) in chains {
+            ends.entry(node).or_default().push(end);
         }
         ends
     }
@@ -135,6 +144,8 @@ mod tests {
             node,
             step: serde_json::from_value(step).unwrap(),
             inputs: vec![],
+            pending: vec![],
+            chain: None,
             answers: true,
             assigned: Instant(1_000),
             predicted_ms: 500.0,
@@ -143,6 +154,10 @@ mod tests {
         };
         live.begin(&attempt, Terms::default(), false);
         assert_eq!(live.ends()[&node], vec![Instant(1_500)]);
+        let second = AttemptKey { step: "s2".parse().unwrap(), ..key.clone() };
+        let behind = LiveAttempt { key: second, predicted_ms: 900.0, chain: Some("s1".parse().unwrap()), ..attempt.clone() };
+        live.begin(&behind, Terms::default(), false);
+        assert_eq!(live.ends()[&node], vec![Instant(1_900)], "a chain is one assignment");
         live.correct(&[]);
         assert!(live.ends().is_empty(), "the store's rows are the truth");
     }
