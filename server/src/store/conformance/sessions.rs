@@ -56,7 +56,7 @@ pub(crate) async fn removed_nodes_stay_out_and_pending_ones_get_nothing(make: Ma
     let ready = ground.take().await.remove(0);
     assert_eq!(ground.assign(&ready, &node).await, AssignOutcome::NodeGone);
     ground.deed(&node, NodeDeed::Approve).await;
-    assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned(_)));
+    assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned { .. }));
     ground.deed(&node, NodeDeed::Remove).await;
     assert_eq!(ground.open(node.id).await, OpenedSession::Removed);
     assert!(ground.store.nodes().await.unwrap().is_empty());
@@ -128,6 +128,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
         bandwidth_bytes_per_s: Some(2.5e10),
         flops_per_s: None,
         disk_bytes_per_s: None,
+        hash_bytes_per_s: None,
         slots: 2,
         first_pass_model: None,
     };
@@ -135,7 +136,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
     ground.store.announce(node.id, node.session_epoch, &announcement()).await.unwrap();
     ground.deed(&node, NodeDeed::Drain).await;
     let record = ground.store.nodes().await.unwrap().remove(0);
-    assert_eq!(record.profile, Some(profile));
+    assert_eq!(record.profile, Some(std::sync::Arc::new(profile)));
     assert_eq!(record.announcement, announcement());
     assert_eq!(record.admin, AdminState::Draining);
 }
