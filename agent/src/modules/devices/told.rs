@@ -8,10 +8,9 @@ use ouro_common::module::{ModuleState, Placement, sha256};
 pub(super) fn placement(slot: &str, stage: &Stage) -> Option<Placement> {
     let (probe, state, why) = match stage {
         Stage::Probing | Stage::Foreign | Stage::Unreadable(_) | Stage::Waiting(_, Waiting::Judgement) => return None,
-        // A file system without a label shows only once it was found to be a module.
-        Stage::Mounting(probe) | Stage::Mounted(probe) => {
-            (probe.label.as_ref().map(|_| probe)?, ModuleState::Seen, "it is being read".into())
-        }
+        // A file system without a label shows only once it was found to be a module. There is no reason to give: it takes a moment,
+        // and a device that takes longer is seen to.
+        Stage::Mounting(probe) | Stage::Mounted(probe) => (probe.label.as_ref().map(|_| probe)?, ModuleState::Seen, String::new()),
         Stage::Waiting(probe, Waiting::Word) => {
             (probe, ModuleState::Seen, format!("this slot asks first: `ouroctl module release {slot}` on its node"))
         }

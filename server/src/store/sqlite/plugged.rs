@@ -7,8 +7,10 @@ pub(super) fn changes(before: &Announcement, after: &Announcement) -> Vec<(&'sta
     let same = |a: &Placement, b: &Placement| a.slot == b.slot && a.module == b.module && a.state == b.state;
     let modules = |announcement| move || of(announcement);
     let (old, new) = (modules(before), modules(after));
-    let gone = old().filter(|placement| !new().any(|other| other.slot == placement.slot && other.module == placement.module));
-    let came = new().filter(|placement| !old().any(|other| same(other, placement)));
+    let gone = old().filter(|placement| !new().any(|other| other.slot == placement.slot && other.label == placement.label));
+    // What is only seen, and waits for nothing, is on its way to something that will be told.
+    let passing = |placement: &Placement| placement.state == ModuleState::Seen && placement.why.is_empty();
+    let came = new().filter(|placement| !passing(placement) && !old().any(|other| same(other, placement)));
     let gone = gone.map(|placement| ("unplugged", format!("{} is gone from {}", placement.label, placement.slot)));
     gone.chain(came.map(told)).collect()
 }
