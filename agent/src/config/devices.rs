@@ -49,7 +49,7 @@ mod tests {
     fn slots_are_named_as_the_kernel_does_and_sticks_on_usb_ask() {
         let default = DevicesConfig::default();
         assert_eq!((default.ask.clone(), default.trust, default.problem()), (vec!["usb".into()], TrustPolicy::Enforce, None));
-        let wrong = DevicesConfig { ask: vec!["/dev/sda".into()], ..default };
+        let wrong = DevicesConfig { ask: vec!["sd/a".into()], ..default };
         assert!(wrong.problem().unwrap().starts_with("devices.ask"));
     }
 }
