@@ -57,14 +57,19 @@ pub(super) fn for_each<E: From<io::Error>>(
             kind,
             path: told.path.unwrap_or_else(|| raw.path_bytes().into_owned()),
             link: told.link.or_else(|| raw.link_name_bytes().map(|l| l.into_owned())),
-            mode: header.mode()?,
-            uid: told.uid.map_or_else(|| header.uid(), Ok)?,
-            gid: told.gid.map_or_else(|| header.gid(), Ok)?,
+            mode: if blank(&header.as_old().mode) { 0o644 } else { header.mode()? },
+            uid: told.uid.map_or_else(|| if blank(&header.as_old().uid) { Ok(0) } else { header.uid() }, Ok)?,
+            gid: told.gid.map_or_else(|| if blank(&header.as_old().gid) { Ok(0) } else { header.gid() }, Ok)?,
             size_bytes: if kind == Kind::File { raw.size() } else { 0 },
         };
         act(entry, &mut raw)?;
     }
     Ok(())
+}
+
+/// Whether a tool left a number out, which some do for the owner: root then, as everywhere.
+fn blank(field: &[u8]) -> bool {
+    field.iter().all(|b| matches!(b, 0 | b' '))
 }
 
 fn record(raw: &mut impl Read) -> io::Result<Vec<u8>> {
