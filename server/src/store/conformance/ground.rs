@@ -129,7 +129,12 @@ impl Ground {
 
     pub(crate) fn credential(&self, host: &str) -> Credential {
         let fresh = self.fresh();
-        Credential { spki: Digest::blake3(&fresh), name: host.into(), fresh_id: NodeId::from_parts(5, fresh) }
+        Credential {
+            spki: Digest::blake3(&fresh),
+            name: host.into(),
+            fresh_id: NodeId::from_parts(5, fresh),
+            require_approval: false,
+        }
     }
 
     /// A node that has joined and is online.
@@ -199,6 +204,7 @@ impl Ground {
             slots: 1,
             decision: DecisionView { winner: Some(node.id), ..DecisionView::default() },
             predicted_ms: 12.0,
+            chain: vec![],
         }
     }
 
@@ -214,7 +220,7 @@ impl Ground {
             .find(|r| r.request == request && r.step.id == name(step))
             .unwrap_or_else(|| panic!("{step} is not ready"));
         match self.assign(ready, node).await {
-            AssignOutcome::Assigned(epoch) => AttemptKey { request, plan: ready.plan, step: name(step), epoch },
+            AssignOutcome::Assigned { epoch, .. } => AttemptKey { request, plan: ready.plan, step: name(step), epoch },
             other => panic!("{step} on {}: {other:?}", node.name),
         }
     }

@@ -166,7 +166,7 @@ fn unique_name(db: &Db<'_>, wanted: &str) -> Outcome<String> {
 }
 
 fn create_node(db: &Db<'_>, token: &TokenRow, credential: &Credential, name: &str) -> Outcome<()> {
-    let admin = if token.require_approval { AdminState::Pending } else { AdminState::Active };
+    let admin = if token.require_approval || credential.require_approval { AdminState::Pending } else { AdminState::Active };
     let nothing = Announcement::default();
     journal::note(db, "joined", About::Node(credential.fresh_id), &format!("as {name}, {admin}"))?;
     db.run(
