@@ -128,7 +128,8 @@ mod tests {
         let log = LogWriter::nowhere();
         let endless = tokio::io::repeat(b'x');
         let _ = tokio::time::timeout(Duration::from_millis(350), log.follow(Stream::Out, endless)).await;
-        let total = log.ring().from + log.ring().bytes.len() as u64;
+        let ring = log.ring();
+        let total = ring.from + ring.bytes.len() as u64;
         assert!(total <= PACE_BYTES, "{total} in a third of a second");
     }
 }

@@ -265,7 +265,7 @@ mod tests {
         for (name, text) in files {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text.replace("DEV", "dev")).unwrap();
+            fs::write(path, text.replace("/DEV/", &format!("/{}/", "dev"))).unwrap();
         }
         let root = HostRoot::recorded(folder.path());
         (folder, root)
