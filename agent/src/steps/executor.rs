@@ -7,10 +7,13 @@ use super::chain::{Awaited, Board, complete};
 use super::files::StepFolder;
 use super::{Assignment, Outbox, Outcome};
 use crate::durable::Keep;
-use crate::modules::{Installed, Modules};
+use crate::logs::{LogBook, LogWriter};
+use crate::modules::{Installed, Modules, Source};
+use crate::oci::{Oci, OciOrder};
+use crate::runtimes::Job;
 use crate::spool::{Spool, hash_file};
 use crate::uplink::Link;
-use crate::workers::{Pool, RunFailure};
+use crate::workers::{Pool, RunFailure, RunTimes};
 use ouro_common::container::{Manifest, Runtime};
 use ouro_common::error::FaultCode;
 use ouro_common::id::{AttemptKey, Digest};
@@ -34,6 +37,10 @@ pub struct StepsOptions {
     pub slots: u32,
     /// The workers.
     pub pool: Pool,
+    /// What runs containers that are programs, where there is something.
+    pub oci: Option<Oci>,
+    /// What containers say.
+    pub logs: LogBook,
     /// The containers.
     pub modules: Modules,
     /// Large results.
@@ -179,10 +186,10 @@ impl Steps {
     async fn attempt(&self, step: &Assignment, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
         let installed = self.installed(step)?;
         fits(step, &installed.container.manifest)?;
-        self.while_plugged(installed.hold.clone(), self.run(step, installed, cancel)).await
+        self.while_plugged(installed.hold.clone(), self.undisturbed(step, installed, cancel)).await
     }
 
-    async fn run(&self, step: &Assignment, installed: Installed, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
+    async fn undisturbed(&self, step: &Assignment, installed: Installed, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
         let options = &self.0.options;
         // A model could take the machine down: then the entry must be there after the reboot. Our own code does not.
         let keep = if installed.source.is_foreign() { Keep::ThroughPowerLoss } else { Keep::ThroughCrash };
@@ -195,18 +202,19 @@ impl Steps {
             files = self.fetch(step, &folder) => files?,
         };
         let fetch = start.elapsed();
+        let log = options.logs.begin(&step.key);
         let slot = async {
             let slot = self.0.slots.acquire().await;
             (slot, Instant::now())
         };
         let ((_slot, slot_at), plugged) = tokio::select! {
             () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
-            (slot, plugged) = async { tokio::join!(slot, self.plug(&installed)) } => (slot, plugged?),
+            (slot, plugged) = async { tokio::join!(slot, self.plug(&installed, &log.writer)) } => (slot, plugged?),
         };
         let (plug, ahead) = plugged.split(slot_at);
         let chunks = self.chunks(step, &installed);
         let job = folder.job(step, files, chunks.is_some());
-        let times = options.pool.run(&installed, job, chunks, cancel).await?;
+        let times = self.run(&installed, job, chunks, &log.writer, cancel).await?;
         let (step, spool) = (step.clone(), options.spool.clone());
         let collected = tokio::task::spawn_blocking(move || folder.outputs(&step, &installed.container, &spool));
         let outputs = collected
@@ -218,6 +226,27 @@ impl Steps {
         let ahead = (!ahead.is_zero()).then_some(("plug_ahead", ahead));
         let phases_ms: BTreeMap<String, f64> = phases.into_iter().chain(ahead).map(|(k, v)| (k.to_string(), ms(v))).collect();
         Ok(Outcome::Made { outputs, phases_ms })
+    }
+
+    /// Runs the container by what it is, and keeps what it says.
+    async fn run(
+        &self,
+        installed: &Installed,
+        job: Job,
+        chunks: Option<mpsc::Sender<String>>,
+        log: &LogWriter,
+        cancel: &CancellationToken,
+    ) -> Result<RunTimes, RunFailure> {
+        let options = &self.0.options;
+        let Source::RootFs(layers) = &installed.source else {
+            return options.pool.run(installed, job, chunks, log, cancel).await;
+        };
+        let Some(oci) = &options.oci else {
+            let why = "this node has no OCI runtime that works; `ouro-agent status` says why";
+            return Err(RunFailure::new(FailureClass::LoadFailed, why));
+        };
+        let order = OciOrder { container: &installed.container, layers, job: &job, log: log.clone() };
+        oci.run(order, cancel).await
     }
 
     fn installed(&self, step: &Assignment) -> Result<Installed, RunFailure> {

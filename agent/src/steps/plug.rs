@@ -2,6 +2,7 @@
 //! the module is pulled out.
 
 use super::Steps;
+use crate::logs::LogWriter;
 use crate::modules::{Hold, Installed};
 use crate::workers::RunFailure;
 use ouro_common::container::Runtime;
@@ -34,7 +35,7 @@ impl Plugged {
 
 impl Steps {
     /// Makes a container ready before the step has its slot: the next step's loading overlaps what runs now.
-    pub(super) async fn plug(&self, installed: &Installed) -> Result<Plugged, RunFailure> {
+    pub(super) async fn plug(&self, installed: &Installed, log: &LogWriter) -> Result<Plugged, RunFailure> {
         let from = Instant::now();
         let modules = &self.0.options.modules;
         modules.check(installed).await.map_err(|why| RunFailure::new(FailureClass::LoadFailed, why))?;
@@ -42,7 +43,7 @@ impl Steps {
         if installed.container.manifest.runtime != Runtime::Oci {
             let disk = |e| RunFailure::new(FailureClass::Rejected, format!("this node's disk refuses the step: {e}"));
             let _intent = modules.intent_to_load(installed).map_err(disk)?;
-            loaded = self.0.options.pool.plug(installed).await?;
+            loaded = self.0.options.pool.plug(installed, log).await?;
         }
         Ok(Plugged { from, until: Instant::now(), loaded })
     }

@@ -5,6 +5,7 @@
 
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
+use crate::logs::LogWriter;
 use crate::modules::{Installed, Source};
 use crate::runtimes::{Job, Load};
 use ouro_common::container::{Container, Runtime};
@@ -101,6 +102,7 @@ impl Pool {
         installed: &Installed,
         job: Job,
         chunks: Option<mpsc::Sender<String>>,
+        log: &LogWriter,
         cancel: &CancellationToken,
     ) -> Result<RunTimes, RunFailure> {
         let stopped = || RunFailure::new(FailureClass::Drained, "the step was cancelled");
@@ -108,14 +110,20 @@ impl Pool {
             biased;
             // Dropping the other branch drops the worker, and that kills its group.
             () = cancel.cancelled() => Err(stopped()),
-            result = self.run_undisturbed(installed, job, chunks) => result,
+            result = self.run_undisturbed(installed, job, chunks, log) => result,
         }
     }
 
-    async fn run_undisturbed(&self, installed: &Installed, job: Job, chunks: Option<mpsc::Sender<String>>) -> Result<RunTimes, RunFailure> {
+    async fn run_undisturbed(
+        &self,
+        installed: &Installed,
+        job: Job,
+        chunks: Option<mpsc::Sender<String>>,
+        log: &LogWriter,
+    ) -> Result<RunTimes, RunFailure> {
         let _turn = self.turn(&installed.container).await;
         let start = Instant::now();
-        let mut busy = self.loaded(installed).await?;
+        let mut busy = self.loaded(installed, log).await?;
         let plug = start.elapsed();
         match busy.carry_out(&Order::Run(Box::new(job)), chunks.as_ref()).await {
             Ok(()) => busy.give_back(),
@@ -138,9 +146,10 @@ impl Pool {
         turns.acquire_owned().await.ok()
     }
 
-    async fn loaded(&self, installed: &Installed) -> Result<Busy, RunFailure> {
+    async fn loaded(&self, installed: &Installed, log: &LogWriter) -> Result<Busy, RunFailure> {
         let container = &installed.container;
         if let Some(idle) = self.take_idle(installed) {
+            idle.process.log_to(Some(log.clone()));
             return Ok(Busy::new(self.clone(), installed, idle.process));
         }
         let load = Load {
@@ -151,6 +160,7 @@ impl Pool {
         };
         let process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
+        process.log_to(Some(log.clone()));
         let mut busy = Busy::new(self.clone(), installed, process);
         busy.carry_out(&Order::Load(Box::new(load)), None).await?;
         Ok(busy)
@@ -169,7 +179,7 @@ impl Pool {
     ///
     /// # Errors
     /// What the container said, or what its worker died of.
-    pub async fn plug(&self, installed: &Installed) -> Result<bool, RunFailure> {
+    pub async fn plug(&self, installed: &Installed, log: &LogWriter) -> Result<bool, RunFailure> {
         let digest = &installed.container.digest;
         let there = {
             let state = self.state();
@@ -177,7 +187,7 @@ impl Pool {
             waits || (installed.container.manifest.runtime == Runtime::Gguf && state.busy.contains_key(digest))
         };
         if !there {
-            self.loaded(installed).await?.give_back();
+            self.loaded(installed, log).await?.give_back();
         }
         Ok(!there)
     }
@@ -263,6 +273,7 @@ impl Busy {
 
     fn give_back(mut self) {
         if let Some(process) = self.process.take() {
+            process.log_to(None);
             let idle = Idle { process, source: self.source.clone(), since: Instant::now() };
             self.pool.state().idle.entry(self.digest).or_default().push(idle);
         }
