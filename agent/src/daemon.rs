@@ -140,7 +140,12 @@ impl Service {
         let (line, link) = Line::new();
         let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
         let (pool, steps) = self.steps(&modules, &link);
-        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone() });
+        let (mut vitals, readings) = Vitals::new(VitalsOptions {
+            root: root.clone(),
+            pool: pool.clone(),
+            modules: modules.clone(),
+            on_unplug: self.options.config.power.on_unplug,
+        });
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
         let probing = self.workers(None);
         let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);

@@ -10,8 +10,8 @@ use crate::sensing::nvml::{LiveNvml, NoNvml, NvidiaSource};
 use crate::sensing::{ReportOptions, report};
 use crate::workers::WorkerOptions;
 use crate::workers::probe::probe;
-use crate::workers::protocol::{Measured, ProbeOrder};
-use ouro_common::device::NodeProfile;
+use crate::workers::protocol::ProbeOrder;
+use ouro_common::device::{Achieved, NodeProfile};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::BootId;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use std::path::Path;
 #[derive(Debug, Serialize, Deserialize)]
 struct Bench {
     machine: String,
-    measured: Measured,
+    measured: Achieved,
 }
 
 /// The machine that is read: the live one, or the recorded one that the configuration names.
@@ -73,16 +73,15 @@ pub async fn find_out(home: &AgentHome, config: &Config, root: &HostRoot, worker
             tracing::warn!(%error, "the measurement could not be kept and is made again at the next start");
         }
     }
-    let measured = known.or(fresh);
-    let bandwidth_bytes_per_s = measured.map(|m| m.bandwidth_bytes_per_s);
+    let achieved = known.or(fresh);
     let reading = root.clone();
     let hardware = tokio::task::spawn_blocking(move || {
-        let nvidia: &dyn NvidiaSource = if reading.is_live() { &LiveNvml } else { &NoNvml };
-        report(&reading, ReportOptions { nvidia, bandwidth_bytes_per_s })
+        let nvidia: &'static (dyn NvidiaSource + Sync) = if reading.is_live() { &LiveNvml } else { &NoNvml };
+        report(&reading, ReportOptions { nvidia, achieved })
     });
     let hardware = match hardware.await {
         Ok(hardware) => hardware,
-        Err(_) => report(&HostRoot::recorded(home.root()), ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s }),
+        Err(_) => report(&HostRoot::recorded(home.root()), ReportOptions { nvidia: &NoNvml, achieved }),
     };
     NodeProfile {
         recorded: !root.is_live(),
@@ -90,8 +89,8 @@ pub async fn find_out(home: &AgentHome, config: &Config, root: &HostRoot, worker
         agent_version: env!("CARGO_PKG_VERSION").into(),
         boot,
         runtimes,
-        bandwidth_bytes_per_s,
-        flops_per_s: measured.map(|m| m.flops_per_s),
+        bandwidth_bytes_per_s: achieved.map(|a| a.all_threads.read_bytes_per_s),
+        flops_per_s: achieved.map(|a| a.flops_per_s),
         disk_bytes_per_s: None,
         slots: config.slots(logical_cpus()),
         first_pass_model: first_pass_model(config),
