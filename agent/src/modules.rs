@@ -5,9 +5,11 @@
 
 mod identity;
 mod scan;
+mod source;
 
-pub use identity::{FileDigests, container_digest};
+pub use identity::FileDigests;
 pub use scan::{Installed, ModuleFolder, Snapshot, builtin_container, scan};
+pub use source::{LayerFile, Source};
 
 use ouro_common::id::Digest;
 use std::sync::{Arc, Mutex, PoisonError};

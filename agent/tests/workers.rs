@@ -1,6 +1,6 @@
 //! Real workers of the real program: they run, die, are cancelled, and the agent knows why.
 
-use ouro_agent::modules::builtin_container;
+use ouro_agent::modules::{Installed, Source, builtin_container};
 use ouro_agent::runtimes::Job;
 use ouro_agent::workers::probe::probe;
 use ouro_agent::workers::protocol::ProbeOrder;
@@ -19,6 +19,10 @@ fn pool(idle_timeout: Duration) -> Pool {
     Pool::new(PoolOptions { workers: workers(), idle_timeout, onnxruntime: None })
 }
 
+fn noop() -> Installed {
+    Installed { container: builtin_container("noop").unwrap(), source: Source::Program }
+}
+
 fn job(folder: &Path, params: serde_json::Value) -> Job {
     std::fs::create_dir_all(folder.join("out")).unwrap();
     Job { folder: folder.into(), params, inputs: vec![], stream: false }
@@ -28,10 +32,10 @@ fn job(folder: &Path, params: serde_json::Value) -> Job {
 async fn disturbed(act: impl FnOnce(Pid, &CancellationToken)) -> (RunFailure, Duration, Pid) {
     let home = tempfile::tempdir().unwrap();
     let (pool, cancel) = (pool(Duration::from_secs(60)), CancellationToken::new());
-    let container = builtin_container("noop").unwrap();
+    let installed = noop();
     let running = {
         let (pool, cancel, job) = (pool.clone(), cancel.clone(), job(home.path(), serde_json::json!({"sleep_ms": 60_000})));
-        tokio::spawn(async move { pool.run(&container, None, job, None, &cancel).await })
+        tokio::spawn(async move { pool.run(&installed, job, None, &cancel).await })
     };
     let start = Instant::now();
     let id = loop {
@@ -53,13 +57,13 @@ async fn disturbed(act: impl FnOnce(Pid, &CancellationToken)) -> (RunFailure, Du
 async fn a_worker_stays_loaded_and_a_refused_job_does_not_cost_it() {
     let home = tempfile::tempdir().unwrap();
     let (pool, cancel) = (pool(Duration::ZERO), CancellationToken::new());
-    let container = builtin_container("noop").unwrap();
+    let installed = noop();
     let bad = job(home.path(), serde_json::json!({"output_bytes": -1}));
-    let refused = pool.run(&container, None, bad, None, &cancel).await.unwrap_err();
+    let refused = pool.run(&installed, bad, None, &cancel).await.unwrap_err();
     assert_eq!((refused.class, refused.evidence), (FailureClass::InvalidInput, None));
     let first = pool.ids();
     let good = job(home.path(), serde_json::json!({"output_bytes": 100_000}));
-    let times = pool.run(&container, None, good, None, &cancel).await.unwrap();
+    let times = pool.run(&installed, good, None, &cancel).await.unwrap();
     assert_eq!(std::fs::metadata(home.path().join("out/out")).unwrap().len(), 100_000);
     assert_eq!(pool.ids(), first, "the same worker did it");
     assert!(times.plug < Duration::from_millis(50), "it was loaded: {times:?}");
@@ -93,9 +97,9 @@ async fn a_program_that_is_no_worker_is_a_failure_to_load() {
     let home = tempfile::tempdir().unwrap();
     let options = WorkerOptions { program: "/bin/false".into(), ..workers() };
     let pool = Pool::new(PoolOptions { workers: options, idle_timeout: Duration::ZERO, onnxruntime: None });
-    let container = builtin_container("noop").unwrap();
+    let installed = noop();
     let job = job(home.path(), serde_json::json!({}));
-    let failure = pool.run(&container, None, job, None, &CancellationToken::new()).await.unwrap_err();
+    let failure = pool.run(&installed, job, None, &CancellationToken::new()).await.unwrap_err();
     assert_eq!((failure.class, failure.evidence), (FailureClass::Crashed, None), "{}", failure.why);
 }
 

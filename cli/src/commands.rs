@@ -3,11 +3,14 @@
 mod cancel;
 mod completions;
 mod dev;
+mod events;
 mod explain;
 mod login;
 mod man;
 mod modules;
+mod node;
 mod nodes;
+mod poison;
 mod requests;
 mod submit;
 mod token;
@@ -39,7 +42,15 @@ pub(crate) enum Command {
     /// End a request
     Cancel(cancel::Arguments),
     /// Which modules sit where, with their containers
-    Modules,
+    Modules(modules::Arguments),
+    /// Decide about nodes: drain, approve, quarantine, remove, label
+    #[command(subcommand)]
+    Node(node::Verb),
+    /// Work that is kept away from the fleet because it killed workers
+    #[command(subcommand)]
+    Poison(poison::Verb),
+    /// What happened in the fleet, and what happens
+    Events(events::Arguments),
     /// Enrol this user with a server
     Login(login::Arguments),
     /// Join tokens for machines and people
@@ -64,7 +75,10 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<E
         Command::Explain(arguments) => explain::run(&arguments, context).await,
         Command::Requests(arguments) => requests::run(&arguments, context).await,
         Command::Cancel(arguments) => cancel::run(&arguments, context).await,
-        Command::Modules => modules::run(context).await,
+        Command::Modules(arguments) => modules::run(&arguments, context).await,
+        Command::Node(verb) => node::run(verb, context).await,
+        Command::Poison(verb) => poison::run(verb, context).await,
+        Command::Events(arguments) => events::run(&arguments, context).await,
         Command::Login(arguments) => login::run(&arguments, context).await,
         Command::Token(verb) => token::run(verb, context).await,
         Command::Dev(verb) => dev::run(verb, context).await,

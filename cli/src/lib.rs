@@ -12,6 +12,7 @@ mod commands;
 mod console;
 mod exit;
 mod output;
+mod selector;
 
 use arguments::Ouroctl;
 use clap::Parser as _;

@@ -3,14 +3,18 @@
 //! Renderers are pure: a document and a style go in, text comes out. Text that came from elsewhere never reaches a
 //! terminal with its control characters.
 
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fault;
+pub(crate) mod fleet_summary;
 pub(crate) mod graph;
 pub(crate) mod modules;
+pub(crate) mod node_changes;
 pub(crate) mod nodes;
 pub(crate) mod page;
 pub(crate) mod placement;
 pub(crate) mod plan;
+pub(crate) mod poison;
 pub(crate) mod quantity;
 pub(crate) mod requests;
 #[cfg(test)]

@@ -1,4 +1,22 @@
-//! Modules: volumes that carry containers, and where they are plugged in.
+//! Modules: volumes that carry containers, what is on them, and where they are plugged in.
+
+pub mod limits;
+
+mod descriptor;
+mod image;
+mod index;
+mod layer;
+mod read;
+mod signature;
+mod volume;
+
+pub use descriptor::{Descriptor, REF_NAME, TITLE, blob_path};
+pub use image::{ARTIFACT_TYPE, Image, MANIFEST_TYPE, container_digest};
+pub use index::{FormatError, INDEX_FILE, INDEX_TYPE, Index, LAYOUT, LAYOUT_FILE, SIGNATURE_FILE, check_layout, sha256};
+pub use layer::{Layer, LayerKind, ROOTFS_ARCHIVES};
+pub use read::{ModuleContents, ModuleError, ModuleProblem, PackedContainer, ProblemKind, read_module};
+pub use signature::{KeyError, KeyId, TrustedKey, Verdict, verify};
+pub use volume::{Volume, VolumeError};
 
 use crate::container::Container;
 use crate::id::Digest;

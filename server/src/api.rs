@@ -9,6 +9,7 @@ mod authorize;
 mod blobs;
 mod documents;
 mod enrollment;
+mod events;
 mod operator;
 mod receive;
 mod requests;

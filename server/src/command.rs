@@ -32,6 +32,9 @@ enum Verb {
         /// Refuse new requests when less is free on the disk, in bytes.
         #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
         min_free_bytes: u64,
+        /// Every new node waits until an operator approves it, whatever its token says.
+        #[arg(long)]
+        require_approval: bool,
     },
 }
 
@@ -59,8 +62,8 @@ pub async fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
             );
             write(out, &text)
         }
-        Verb::Run { listen, min_free_bytes } => {
-            let service = Service::open(Options { home: home.clone(), listen, min_free_bytes, ticker }).await?;
+        Verb::Run { listen, min_free_bytes, require_approval } => {
+            let service = Service::open(Options { home: home.clone(), listen, min_free_bytes, require_approval, ticker }).await?;
             write(out, &format!("listening on {}\n  address file  {}\n", service.address(), home.server_address().display()))?;
             service.run(stop_signal()?).await
         }

@@ -31,6 +31,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// New requests are refused below so much free disk.
     pub min_free_bytes: u64,
+    /// Whether every new node waits for approval, whatever its token says.
+    pub require_approval: bool,
     /// Its clock.
     pub ticker: Arc<dyn Ticker>,
 }
@@ -72,6 +74,7 @@ impl Service {
             authority,
             ticker: options.ticker,
             instance,
+            require_approval: options.require_approval,
         };
         let world = Arc::new(World::new(parts));
         let incoming = Incoming::new(listener, tls);

@@ -5,14 +5,14 @@
 use crate::store::LiveAttempt;
 use ouro_common::clock::Instant;
 use ouro_common::device::Readings;
-use ouro_common::id::{AttemptKey, Digest, NodeId};
+use ouro_common::id::{AgentRunId, AttemptKey, Digest, NodeId};
 use ouro_common::mfpi::LinkFactors;
 use ouro_common::mfpi::threshold::{self, GateState};
 use ouro_common::step::AckVerdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Without a heartbeat for so long a node gets nothing new.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
@@ -42,9 +42,21 @@ pub enum NodeCommand {
     Close(String),
 }
 
+/// What a session is known by.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Fences the stream.
+    pub epoch: u64,
+    /// The agent's process.
+    pub run: AgentRunId,
+}
+
 /// A node's open session.
 struct Session {
     epoch: u64,
+    run: AgentRunId,
+    /// Who waits for the answer to a ping of their own.
+    probes: BTreeMap<u64, oneshot::Sender<()>>,
     commands: mpsc::Sender<NodeCommand>,
     readings: Readings,
     gate: GateState,
@@ -94,9 +106,11 @@ pub struct Fleet(Mutex<BTreeMap<NodeId, Session>>);
 
 impl Fleet {
     /// Enters a session; an older one of the same node is told to close.
-    pub fn open(&self, node: NodeId, epoch: u64, commands: mpsc::Sender<NodeCommand>, now: Instant) {
+    pub fn open(&self, node: NodeId, entry: Entry, commands: mpsc::Sender<NodeCommand>, now: Instant) {
         let session = Session {
-            epoch,
+            epoch: entry.epoch,
+            run: entry.run,
+            probes: BTreeMap::new(),
             commands,
             readings: Readings::default(),
             gate: GateState::default(),
@@ -175,11 +189,25 @@ impl Fleet {
         }
     }
 
+    /// Pings a node's session if another process than `run` has it: its epoch, and the answer when it comes.
+    pub fn probe(&self, node: NodeId, run: AgentRunId, nonce: u64) -> Option<(u64, oneshot::Receiver<()>)> {
+        let mut table = self.table();
+        let session = table.get_mut(&node).filter(|s| s.run != run)?;
+        let (answered, answer) = oneshot::channel();
+        session.commands.try_send(NodeCommand::Ping(nonce)).ok()?;
+        session.probes.retain(|_, waiting| !waiting.is_closed());
+        session.probes.insert(nonce, answered);
+        Some((session.epoch, answer))
+    }
+
     /// Takes a pong. Only the ping that is under way counts, so a late one measures nothing.
     pub fn pong(&self, node: NodeId, nonce: u64) {
-        if let Some(session) = self.table().get_mut(&node)
-            && let Some((_, sent)) = session.ping.take_if(|(n, _)| *n == nonce)
-        {
+        let mut table = self.table();
+        let Some(session) = table.get_mut(&node) else { return };
+        if let Some(waiting) = session.probes.remove(&nonce) {
+            let _ = waiting.send(());
+        }
+        if let Some((_, sent)) = session.ping.take_if(|(n, _)| *n == nonce) {
             session.round_trip = Some(RoundTrip::after(session.round_trip, sent.elapsed().as_secs_f64()));
         }
     }
@@ -224,7 +252,8 @@ mod tests {
         let fleet = Fleet::default();
         let node = NodeId::from_parts(1, [1; 10]);
         let (sender, mut commands) = mpsc::channel(4);
-        fleet.open(node, 7, sender, Instant(0));
+        let run = AgentRunId::from_parts(1, [1; 10]);
+        fleet.open(node, Entry { epoch: 7, run }, sender, Instant(0));
         fleet.ping_all(|| 42);
         assert!(matches!(commands.recv().await, Some(NodeCommand::Ping(42))));
         fleet.pong(node, 41);
@@ -236,6 +265,23 @@ mod tests {
         assert_eq!(fleet.silent(Instant(20_000), SILENT_AFTER), vec![(node, 7)]);
         fleet.heard(node, 6, None, Instant(20_000));
         assert_eq!(fleet.silent(Instant(20_000), SILENT_AFTER).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn only_the_process_that_has_the_session_can_answer_for_it() {
+        let fleet = Fleet::default();
+        let node = NodeId::from_parts(1, [1; 10]);
+        let run = |n| AgentRunId::from_parts(1, [n; 10]);
+        let (sender, mut commands) = mpsc::channel(4);
+        fleet.open(node, Entry { epoch: 7, run: run(1) }, sender, Instant(0));
+        assert!(fleet.probe(node, run(1), 3).is_none(), "the same process dials again");
+        let (epoch, mut answer) = fleet.probe(node, run(2), 4).unwrap();
+        assert!(epoch == 7 && matches!(commands.recv().await, Some(NodeCommand::Ping(4))));
+        fleet.pong(node, 3);
+        assert!(answer.try_recv().is_err());
+        fleet.pong(node, 4);
+        assert_eq!(answer.await, Ok(()));
+        assert!(fleet.session(node).unwrap().link.is_none(), "it measures nothing");
     }
 
     #[test]

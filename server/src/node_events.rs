@@ -162,6 +162,8 @@ async fn failed(
     tracing::info!(%key, %node, class = class.name(), why, ?outcome, "a step failed");
     world.fleet.attempt_ended(node, key);
     world.live.end(key);
+    // Its container may be switched off there now.
+    world.nodes_changed();
     if matches!(outcome, FailOutcome::Judged(StepVerdict::Failed | StepVerdict::Poisoned)) {
         stop_rest(world, key.request, RequestState::Failed);
     }

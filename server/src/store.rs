@@ -4,8 +4,9 @@
 //! Every backend passes the conformance suite.
 
 pub use records::{
-    AcceptOutcome, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, LiveAttempt, NewToken, NodeRecord,
-    OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
+    AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, LiveAttempt, NewToken,
+    NodeChange, NodeChanged, NodeRecord, OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionEnd,
+    SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
 pub use sqlite::SqliteStore;
@@ -18,13 +19,13 @@ mod sqlite;
 use async_trait::async_trait;
 use ouro_common::clock::{Instant, WallTime};
 use ouro_common::device::NodeProfile;
-use ouro_common::document::RequestRow;
+use ouro_common::document::{FleetEvent, PoisonEntry, RequestRow};
 use ouro_common::envelope::Envelope;
 use ouro_common::error::Fault;
-use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, InstanceId, Name, NodeId, RequestId};
+use ouro_common::id::{AttemptKey, Digest, InstanceId, Name, NodeId, RequestId};
 use ouro_common::module::Announcement;
 use ouro_common::plan::{Plan, Refusal};
-use ouro_common::step::{AdminState, Evidence, FailureClass, LossReason};
+use ouro_common::step::{Evidence, FailureClass, LossReason};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -103,17 +104,17 @@ pub trait Store: Send + Sync {
 
     // --- nodes and sessions ---
     /// Opens a node's session; every later message of the stream carries the session epoch.
-    async fn open_session(&self, node: NodeId, instance: InstanceId, run: AgentRunId, boot: BootId) -> Result<OpenedSession, StoreError>;
+    async fn open_session(&self, node: NodeId, arrival: Arrival) -> Result<OpenedSession, StoreError>;
     /// Closes the session if it is still that one.
-    async fn close_session(&self, node: NodeId, session_epoch: u64, why: &str) -> Result<(), StoreError>;
+    async fn close_session(&self, node: NodeId, session_epoch: u64, end: SessionEnd) -> Result<(), StoreError>;
     /// Keeps a node's profile.
     async fn put_profile(&self, node: NodeId, profile: &NodeProfile) -> Result<(), StoreError>;
     /// Replaces what a node offers; false when `session_epoch` is not its session any more.
     async fn announce(&self, node: NodeId, session_epoch: u64, announcement: &Announcement) -> Result<bool, StoreError>;
     /// Every node that was not removed.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
-    /// Changes what operators decide about a node.
-    async fn set_node(&self, node: NodeId, admin: Option<AdminState>, labels: Option<BTreeMap<String, String>>) -> Result<(), StoreError>;
+    /// Changes what operators decide about a node; who is removed loses its attempts, its session and what it holds.
+    async fn change_node(&self, node: NodeId, change: NodeChange, by: &str) -> Result<NodeChanged, StoreError>;
     /// Registers this process and marks the sessions of every other instance as closed: one instance per SQLite store.
     async fn renew_instance(&self, instance: InstanceId) -> Result<(), StoreError>;
     /// Nodes that hold attempts and whose session has been closed for `grace` or longer.
@@ -169,6 +170,14 @@ pub trait Store: Send + Sync {
     /// The server's disk has these bytes now: steps that missed them go on, and the requests whose answer they are, which are
     /// returned, are done.
     async fn keep_on_server(&self, digest: Digest) -> Result<Vec<RequestId>, StoreError>;
+
+    // --- poison and events ---
+    /// Work that is run nowhere, newest first.
+    async fn poison(&self) -> Result<Vec<PoisonEntry>, StoreError>;
+    /// Lets such work run again; it is named by its id or its whole key.
+    async fn release_poison(&self, id: &str, by: &str) -> Result<PoisonEntry, StoreError>;
+    /// What happened after the event `cursor`, oldest first; without a cursor the newest `limit` events.
+    async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Result<Vec<FleetEvent>, StoreError>;
 
     // --- reading ---
     /// Whether `node` may fetch the blob: an input of its live attempts, a result of its own, or the answer to its own request.

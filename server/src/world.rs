@@ -38,6 +38,8 @@ pub struct World {
     pub ticker: Arc<dyn Ticker>,
     /// This process.
     pub instance: InstanceId,
+    /// Whether every new node waits for approval.
+    pub require_approval: bool,
     /// Rings when there may be something to do.
     pub doorbell: Notify,
     /// What runs where, as far as this process has seen.
@@ -76,6 +78,8 @@ pub struct WorldParts {
     pub ticker: Arc<dyn Ticker>,
     /// This process.
     pub instance: InstanceId,
+    /// Whether every new node waits for approval.
+    pub require_approval: bool,
 }
 
 impl World {
@@ -91,6 +95,7 @@ impl World {
             authority: parts.authority,
             ticker: parts.ticker,
             instance: parts.instance,
+            require_approval: parts.require_approval,
             doorbell: Notify::new(),
             live: LiveAttempts::default(),
             residuals: Mutex::default(),

@@ -103,7 +103,7 @@ fn plain(line: &str, words: &[(&str, &str)]) -> String {
     format!("{}{}", " ".repeat(if numeric { 0 } else { indent }), tokens.join(" "))
 }
 
-/// `12.5` → `N`, `03:14:15` → `TIME`, ids → `ID`. Digits within a word, like those of `UTF-8`, are part of the promise.
+/// `12.5` → `N`, `03:14:15` → `TIME`, `2026-11-21T03:14:15Z` → `MOMENT`, ids → `ID`. Digits within a word, like those of `UTF-8`, are part of the promise.
 fn masked(token: &str) -> String {
     let bare = token.trim_matches(|c: char| !c.is_alphanumeric());
     let hexadecimal = bare.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
@@ -112,6 +112,9 @@ fn masked(token: &str) -> String {
     }
     if bare.len() == 8 && bare.split(':').count() == 3 && bare.chars().all(|c| c.is_ascii_digit() || c == ':') {
         return token.replace(bare, "TIME");
+    }
+    if bare.len() == 20 && bare.ends_with('Z') && bare.as_bytes()[10] == b'T' {
+        return token.replace(bare, "MOMENT");
     }
     if !bare.starts_with(|c: char| c.is_ascii_digit()) || token.contains(':') {
         return token.to_string();
@@ -149,6 +152,7 @@ mod tests {
         assert_eq!(parts, ["submit", "What is  this?", "--file", "text=/tmp/x/letter.txt", ""]);
         assert_eq!(plain("  request 0198b5d2-7a0c-7d3e  12.5 ms   /tmp/x/letter.txt", &words), "  request ID TIME DOC");
         assert_eq!(plain("langid:1.0.0 is UTF-8  (3/4) at 03:14:15", &words), "langid:1.0.0 is UTF-8 (N/N) at TIME");
+        assert_eq!(plain("2026-11-21T05:21:26Z  lost", &words), "MOMENT lost");
         assert_eq!(plain("     +12 ms  <0.001 127.0.0.1:7443 [OB0022 X]", &words), "+N ms N 127.0.0.1:7443 [OB0022 X]");
     }
 

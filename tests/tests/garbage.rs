@@ -158,7 +158,9 @@ fn containers_whose_media_types_form_a_cycle_do_not_hang_the_planner() {
     let ring = ["audio/x-a", "audio/x-b", "audio/x-c"];
     for (n, media) in ring.iter().enumerate() {
         let name = format!("ring-{n}");
-        install(&modules, &name, &manifest(&name, "oci", media, ring[(n + 1) % ring.len()]));
+        let manifest = manifest(&name, "oci", media, ring[(n + 1) % ring.len()]);
+        install(&modules, &name, &format!("{manifest}[needs]\nmemory_bytes = 1048576\n[oci]\nargs = [\"/tool\"]\n"));
+        std::fs::write(modules.join(&name).join("rootfs.tar"), [0; 1024]).unwrap();
     }
     for n in 0..ring.len() {
         fleet.wait_container("here", &format!("ring-{n}"));

@@ -26,3 +26,10 @@ fn what_goes_wrong() {
     let folder = fleet.folder().display().to_string();
     check_transcript(&golden("what-goes-wrong.txt"), &attic, &[("LATIN", &latin), ("FOLDER", &folder)]);
 }
+
+#[test]
+fn what_operators_do() {
+    let fleet = Fleet::of(&[NodeOptions::new("attic", &["keywords"]), NodeOptions::new("cellar", &["noop"])]);
+    let folder = fleet.folder().display().to_string();
+    check_transcript(&golden("operators.txt"), &fleet.operator(), &[("FOLDER", &folder)]);
+}

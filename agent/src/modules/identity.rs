@@ -1,26 +1,16 @@
-//! What names a container on a plain folder: the sha256 of its manifest's canonical JSON followed by the sha256 of its model.
+//! What names a file of a plain folder: its sha256, remembered, and with it the layer it would be in an image.
 //!
-//! So the same manifest and model have one identity on every node, and a changed byte in either gives another. A model's
-//! own hash is remembered by size, time and inode, so that a file of gigabytes is read once and not every two seconds.
+//! A container has one identity wherever it lies: the folder's files are described as the image's layers would be. A file's
+//! hash is remembered by size, time and inode, so that a model of gigabytes is read once and not every two seconds.
 
-use ouro_common::container::Manifest;
 use ouro_common::id::Digest;
+use ouro_common::module::{Layer, LayerKind};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-/// The identity of a container with this manifest and, where it has one, a model of this sha256.
-pub fn container_digest(manifest: &Manifest, model_sha256: Option<[u8; 32]>) -> Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(manifest.canonical_json());
-    if let Some(model) = model_sha256 {
-        hasher.update(model);
-    }
-    Digest::sha256(hasher.finalize().into())
-}
 
 /// What a file looked like when it was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,28 +24,40 @@ struct Stamp {
 /// Hashes of files that have not changed since.
 #[derive(Debug, Default)]
 pub struct FileDigests {
-    known: HashMap<PathBuf, (Stamp, [u8; 32])>,
+    known: HashMap<PathBuf, (Stamp, Layer)>,
 }
 
 impl FileDigests {
-    /// The sha256 of a file.
+    /// A model file as a layer.
     ///
     /// # Errors
     /// What the file system said.
-    pub fn sha256(&mut self, path: &Path) -> io::Result<[u8; 32]> {
+    pub fn weights(&mut self, path: &Path) -> io::Result<Layer> {
+        self.layer(path, |_| LayerKind::Weights)
+    }
+
+    /// A root filesystem's archive as a layer.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn archive(&mut self, path: &Path) -> io::Result<Layer> {
+        self.layer(path, LayerKind::of_archive)
+    }
+
+    fn layer(&mut self, path: &Path, kind: fn(&[u8]) -> LayerKind) -> io::Result<Layer> {
         let meta = fs::metadata(path)?;
         if !meta.is_file() {
             return Err(io::Error::other("it is not a file"));
         }
         let stamp = Stamp { size: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()), inode: meta.ino(), device: meta.dev() };
-        if let Some((known, digest)) = self.known.get(path)
+        if let Some((known, layer)) = self.known.get(path)
             && *known == stamp
         {
-            return Ok(*digest);
+            return Ok(*layer);
         }
-        let digest = hash(path)?;
-        self.known.insert(path.to_path_buf(), (stamp, digest));
-        Ok(digest)
+        let layer = hash(path, kind)?;
+        self.known.insert(path.to_path_buf(), (stamp, layer));
+        Ok(layer)
     }
 
     /// Forgets files that are gone.
@@ -64,13 +66,20 @@ impl FileDigests {
     }
 }
 
-fn hash(path: &Path) -> io::Result<[u8; 32]> {
+/// The size is what was hashed, so that a file that grows meanwhile still gives a layer that fits itself.
+fn hash(path: &Path, kind: fn(&[u8]) -> LayerKind) -> io::Result<Layer> {
     let (mut file, mut hasher, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
+    let (mut size_bytes, mut first_bytes) = (0, vec![]);
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().into()),
-            n => hasher.update(&buffer[..n]),
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(Layer { kind: kind(&first_bytes), digest: Digest::sha256(hasher.finalize().into()), size_bytes });
         }
+        if first_bytes.len() < 4 {
+            first_bytes.extend_from_slice(&buffer[..n.min(4)]);
+        }
+        hasher.update(&buffer[..n]);
+        size_bytes += n as u64;
     }
 }
 
@@ -79,20 +88,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_model_gives_another_identity_and_an_unchanged_one_is_not_read_again() {
+    fn a_changed_model_is_another_layer_and_an_unchanged_one_is_not_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.gguf");
         fs::write(&path, "weights").unwrap();
         let mut digests = FileDigests::default();
-        let first = digests.sha256(&path).unwrap();
-        assert_eq!(first.as_slice(), Sha256::digest(b"weights").as_slice());
-        assert_eq!(digests.sha256(&path).unwrap(), first);
+        let first = digests.weights(&path).unwrap();
+        assert_eq!(first.digest.bytes.as_slice(), Sha256::digest(b"weights").as_slice());
+        assert_eq!((first.kind, first.size_bytes), (LayerKind::Weights, 7));
+        assert_eq!(digests.weights(&path).unwrap(), first);
         fs::write(&path, "other weights").unwrap();
-        let second = digests.sha256(&path).unwrap();
-        assert_ne!(first, second);
-        let manifest = crate::modules::builtin_container("noop").unwrap().manifest;
-        let identities = [None, Some(first), Some(second)].map(|m| container_digest(&manifest, m));
-        assert!(identities[0] != identities[1] && identities[1] != identities[2]);
+        assert_ne!(digests.weights(&path).unwrap().digest, first.digest);
+        let archive = folder.path().join("rootfs.tar");
+        fs::write(&archive, [0x28, 0xb5, 0x2f, 0xfd, 0]).unwrap();
+        assert_eq!(digests.archive(&archive).unwrap().kind, LayerKind::TarZstd);
+        fs::remove_file(&archive).unwrap();
         fs::remove_file(&path).unwrap();
         digests.retain_existing();
         assert!(digests.known.is_empty());

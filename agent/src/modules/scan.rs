@@ -1,10 +1,11 @@
 //! One look at everything: from the folders as they are now to what is announced and what can be run.
 
-use super::identity::{FileDigests, container_digest};
+use super::identity::FileDigests;
+use super::source::{LayerFile, Source};
 use crate::runtimes::builtin;
 use ouro_common::container::{Container, Manifest, Runtime};
 use ouro_common::id::Digest;
-use ouro_common::module::{Announcement, ModuleState, Placement};
+use ouro_common::module::{Announcement, ModuleState, Placement, ROOTFS_ARCHIVES, container_digest};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs;
@@ -30,8 +31,8 @@ pub struct ModuleFolder {
 pub struct Installed {
     /// What it is.
     pub container: Container,
-    /// Its model file.
-    pub model: Option<PathBuf>,
+    /// What it is run from.
+    pub source: Source,
 }
 
 /// Everything that was seen in one look.
@@ -47,7 +48,7 @@ pub struct Snapshot {
 pub fn builtin_container(name: &str) -> Option<Container> {
     let (_, text) = EMBEDDED.iter().find(|(n, _)| *n == name)?;
     let manifest = Manifest::from_toml(text).ok()?;
-    Some(Container { digest: container_digest(&manifest, None), manifest })
+    Some(Container { digest: container_digest(&manifest, &[]).ok()?, manifest })
 }
 
 /// Looks at the built-in containers and the folders.
@@ -55,7 +56,7 @@ pub fn scan(folders: &[ModuleFolder], digests: &mut FileDigests) -> Snapshot {
     digests.retain_existing();
     let mut snapshot = Snapshot::default();
     let embedded = EMBEDDED.iter().filter_map(|(name, _)| builtin_container(name));
-    let found = embedded.map(|container| Installed { container, model: None }).collect();
+    let found = embedded.map(|container| Installed { container, source: Source::Program }).collect();
     snapshot.add("builtin".into(), "builtin".into(), found, vec![]);
     for folder in folders {
         let slot = format!("dir:{}", folder.path.display());
@@ -120,21 +121,40 @@ fn container(folder: &Path, manifest: &Path, digests: &mut FileDigests) -> Resul
     }
     let text = fs::read_to_string(manifest).map_err(|e| format!("container.toml: {e}"))?;
     let manifest = Manifest::from_toml(&text).map_err(|e| e.to_string())?;
-    let model = match manifest.runtime {
-        Runtime::Onnx | Runtime::Gguf => Some(folder.join(manifest.model_file())),
+    let (source, layer) = match manifest.runtime {
+        Runtime::Onnx | Runtime::Gguf => {
+            let model = folder.join(manifest.model_file());
+            let layer = digests.weights(&model).map_err(|e| format!("the model file {}: {e}", model.display()))?;
+            (Source::Model(model), Some(layer))
+        }
+        Runtime::Oci => {
+            let archive = root_filesystem(folder)?;
+            let layer = digests.archive(&archive).map_err(|e| format!("the root filesystem {}: {e}", archive.display()))?;
+            (Source::RootFs(vec![LayerFile { path: archive, layer }]), Some(layer))
+        }
         Runtime::Builtin if !builtin::exists(manifest.name.as_str()) => {
             return Err(format!("this agent has no builtin called {}; update the agent", manifest.name));
         }
-        Runtime::Builtin | Runtime::Oci => None,
+        Runtime::Builtin => (Source::Program, None),
     };
-    let hash = |path: &PathBuf| digests.sha256(path).map_err(|e| format!("the model file {}: {e}", path.display()));
-    let model_sha256 = model.as_ref().map(hash).transpose()?;
-    Ok(Installed { container: Container { digest: container_digest(&manifest, model_sha256), manifest }, model })
+    let digest = container_digest(&manifest, layer.as_slice()).map_err(|e| e.to_string())?;
+    Ok(Installed { container: Container { digest, manifest }, source })
+}
+
+/// The archive with the root filesystem of an `oci` container.
+fn root_filesystem(folder: &Path) -> Result<PathBuf, String> {
+    let archives: Vec<PathBuf> = ROOTFS_ARCHIVES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+    match archives.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(format!("it has no root filesystem: put one of {} beside container.toml", ROOTFS_ARCHIVES.join(", "))),
+        _ => Err(format!("it has more than one root filesystem; keep one of {}", ROOTFS_ARCHIVES.join(", "))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ouro_common::module::{Image, Layer, LayerKind, sha256};
 
     const MANIFEST: &str = "name = \"NAME\"\nversion = \"1.0.0\"\nsummary = \"s\"\nruntime = \"RUNTIME\"\ninputs = []\n\
                             outputs = [{ port = \"out\", media = \"text/plain\" }]\n";
@@ -142,7 +162,9 @@ mod tests {
     fn put(folder: &Path, name: &str, runtime: &str, files: &[(&str, &str)]) {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("container.toml"), MANIFEST.replace("NAME", name).replace("RUNTIME", runtime)).unwrap();
+        let process = if runtime == "oci" { "[needs]\nmemory_bytes = 1\n[oci]\nargs = [\"/tool\"]\n" } else { "" };
+        let manifest = MANIFEST.replace("NAME", name).replace("RUNTIME", runtime) + process;
+        fs::write(folder.join("container.toml"), manifest).unwrap();
         for (file, content) in files {
             fs::write(folder.join(file), content).unwrap();
         }
@@ -172,6 +194,29 @@ mod tests {
         assert_eq!(missing.state, ModuleState::Incomplete);
         assert_eq!(seen.installed.len(), 3);
         assert_eq!(seen, scan(&folders, &mut FileDigests::default()), "the same folders give the same announcement");
+    }
+
+    #[test]
+    fn a_container_in_a_folder_has_the_identity_it_would_have_in_an_image() {
+        let home = tempfile::tempdir().unwrap();
+        put(home.path(), "model", "gguf", &[("model.gguf", "weights")]);
+        put(home.path(), "program", "oci", &[("rootfs.tar.gz", "\u{1f}\u{8b}")]);
+        put(home.path(), "two", "oci", &[("rootfs.tar.gz", ""), ("rootfs.tar", "")]);
+        let folder = ModuleFolder { path: home.path().into(), required: true };
+        let seen = scan(&[folder], &mut FileDigests::default());
+        let placement = &seen.announcement.placements[1];
+        assert!(placement.problems[0].contains("more than one root filesystem"), "{:?}", placement.problems);
+        let [model, program] = placement.containers.as_slice() else {
+            panic!("{:?}", placement.problems)
+        };
+        for (container, kind, content) in [(model, LayerKind::Weights, "weights"), (program, LayerKind::Tar, "\u{1f}\u{8b}")] {
+            let layer = Layer { kind, digest: sha256(content.as_bytes()), size_bytes: content.len() as u64 };
+            assert_eq!(Image::new(&container.manifest, &[layer]).unwrap().digest, container.digest);
+        }
+        let Source::RootFs(layers) = &seen.installed[&program.digest].source else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(layers[0].path, home.path().join("program/rootfs.tar.gz"));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Steps {
         let installed = self.installed(step)?;
         fits(step, &installed.container.manifest)?;
         // A model could take the machine down: then the entry must be there after the reboot. Our own code does not.
-        let keep = if installed.model.is_some() { Keep::ThroughPowerLoss } else { Keep::ThroughCrash };
+        let keep = if installed.source.is_foreign() { Keep::ThroughPowerLoss } else { Keep::ThroughCrash };
         let disk = |e| RunFailure::new(FailureClass::Rejected, format!("this node's disk refuses the step: {e}"));
         options.outbox.begin(&step.key, keep).map_err(disk)?;
         let folder = StepFolder::make(&options.work, step).map_err(disk)?;
@@ -196,7 +196,7 @@ impl Steps {
         };
         let chunks = self.chunks(step, &installed);
         let job = folder.job(step, files, chunks.is_some());
-        let times = options.pool.run(&installed.container, installed.model.clone(), job, chunks, cancel).await?;
+        let times = options.pool.run(&installed, job, chunks, cancel).await?;
         let (step, spool) = (step.clone(), options.spool.clone());
         let collected = tokio::task::spawn_blocking(move || folder.outputs(&step, &installed.container, &spool));
         let outputs = collected

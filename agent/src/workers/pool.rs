@@ -5,13 +5,14 @@
 
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
+use crate::modules::Installed;
 use crate::runtimes::{Job, Load};
 use ouro_common::container::{Container, Runtime};
 use ouro_common::device::LoadedContainer;
 use ouro_common::id::Digest;
 use ouro_common::step::{Evidence, FailureClass};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
@@ -90,14 +91,13 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a job of `container`, loading it first where that is needed. `chunks` gets text as it is made.
+    /// Runs a job of a container, loading it first where that is needed. `chunks` gets text as it is made.
     ///
     /// # Errors
     /// What the container said, or what its worker died of; `DRAINED` when `cancel` came first.
     pub async fn run(
         &self,
-        container: &Container,
-        model: Option<PathBuf>,
+        installed: &Installed,
         job: Job,
         chunks: Option<mpsc::Sender<String>>,
         cancel: &CancellationToken,
@@ -107,20 +107,14 @@ impl Pool {
             biased;
             // Dropping the other branch drops the worker, and that kills its group.
             () = cancel.cancelled() => Err(stopped()),
-            result = self.run_undisturbed(container, model, job, chunks) => result,
+            result = self.run_undisturbed(installed, job, chunks) => result,
         }
     }
 
-    async fn run_undisturbed(
-        &self,
-        container: &Container,
-        model: Option<PathBuf>,
-        job: Job,
-        chunks: Option<mpsc::Sender<String>>,
-    ) -> Result<RunTimes, RunFailure> {
-        let _turn = self.turn(container).await;
+    async fn run_undisturbed(&self, installed: &Installed, job: Job, chunks: Option<mpsc::Sender<String>>) -> Result<RunTimes, RunFailure> {
+        let _turn = self.turn(&installed.container).await;
         let start = Instant::now();
-        let mut busy = self.loaded(container, model).await?;
+        let mut busy = self.loaded(installed).await?;
         let plug = start.elapsed();
         match busy.carry_out(&Order::Run(Box::new(job)), chunks.as_ref()).await {
             Ok(()) => busy.give_back(),
@@ -143,14 +137,15 @@ impl Pool {
         turns.acquire_owned().await.ok()
     }
 
-    async fn loaded(&self, container: &Container, model: Option<PathBuf>) -> Result<Busy, RunFailure> {
+    async fn loaded(&self, installed: &Installed) -> Result<Busy, RunFailure> {
+        let container = &installed.container;
         let idle = self.state().idle.get_mut(&container.digest).and_then(Vec::pop);
         if let Some(idle) = idle {
             return Ok(Busy::new(self.clone(), container.digest, idle.process));
         }
         let load = Load {
             manifest: container.manifest.clone(),
-            model,
+            model: installed.source.model().map(Path::to_path_buf),
             onnxruntime: self.options.onnxruntime.clone(),
             threads: self.options.workers.threads,
         };

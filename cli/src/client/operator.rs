@@ -1,12 +1,19 @@
-//! The service `Operator`: join tokens.
+//! The service `Operator`: join tokens, nodes, poison and events.
 
 use super::Client;
 use crate::output::tokens::TokensDocument;
+use ouro_common::document::{EventsDocument, PoisonDocument};
 use ouro_common::error::Fault;
+use ouro_common::id::NodeId;
+use ouro_common::step::NodeDeed;
 use ouro_proto::convert::{fault_of, read_document};
 use ouro_proto::wire::operator_client::OperatorClient;
-use ouro_proto::wire::{CreateTokenRequest, ListTokensRequest, RevokeTokenRequest};
+use ouro_proto::wire::{
+    ChangeNodeRequest, CreateTokenRequest, Document, EventsRequest, ListPoisonRequest, ListTokensRequest, ReleasePoisonRequest,
+    RevokeTokenRequest,
+};
 use std::collections::HashMap;
+use tonic::Streaming;
 use tonic::transport::Channel;
 
 /// What a new token is to be.
@@ -50,5 +57,51 @@ impl Client {
     pub(crate) async fn revoke_token(&self, id: &str) -> Result<(), Fault> {
         self.operator().revoke_token(RevokeTokenRequest { id: id.to_string() }).await.map_err(|s| fault_of(&s))?;
         Ok(())
+    }
+
+    /// Does a deed to a node, or changes its labels: the operators' decision about it now, and whether anything changed.
+    pub(crate) async fn change_node(
+        &self,
+        node: NodeId,
+        deed: Option<NodeDeed>,
+        set_labels: HashMap<String, String>,
+        unset_labels: Vec<String>,
+    ) -> Result<(String, bool), Fault> {
+        let deed = deed.map(|deed| deed.to_string()).unwrap_or_default();
+        let request = ChangeNodeRequest { node: node.to_string(), deed, set_labels, unset_labels };
+        let reply = self.operator().change_node(request).await.map_err(|s| fault_of(&s))?.into_inner();
+        Ok((reply.admin, reply.changed))
+    }
+
+    /// Work that is kept away.
+    pub(crate) async fn poison(&self) -> Result<PoisonDocument, Fault> {
+        let reply = self.operator().list_poison(ListPoisonRequest {}).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(&reply.into_inner()), PoisonDocument::SCHEMA)
+    }
+
+    /// Lets work run again; what was released.
+    pub(crate) async fn release_poison(&self, id: &str) -> Result<PoisonDocument, Fault> {
+        let request = ReleasePoisonRequest { id: id.to_string() };
+        let reply = self.operator().release_poison(request).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(&reply.into_inner()), PoisonDocument::SCHEMA)
+    }
+
+    /// What happened in the fleet, and what happens if `follow`.
+    pub(crate) async fn events(&self, after: Option<u64>, limit: u32, follow: bool) -> Result<Events, Fault> {
+        let reply = self.operator().events(EventsRequest { after, limit, follow }).await.map_err(|s| fault_of(&s))?;
+        Ok(Events(reply.into_inner()))
+    }
+}
+
+/// Events as they come.
+pub(crate) struct Events(Streaming<Document>);
+
+impl Events {
+    /// The next ones; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<EventsDocument>, Fault> {
+        match self.0.message().await.map_err(|s| fault_of(&s))? {
+            Some(part) => read_document(Some(&part), EventsDocument::SCHEMA).map(Some),
+            None => Ok(None),
+        }
     }
 }

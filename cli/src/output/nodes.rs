@@ -21,7 +21,7 @@ pub(crate) fn render(document: &NodesDocument, style: Style, wide: bool) -> Stri
         );
         return page.finish();
     }
-    page.block(&table(document, style));
+    page.block(&table(document.nodes.iter(), style));
     if document.nodes.iter().any(|n| n.recorded) {
         page.toned(0, "* its hardware is read from a recorded machine", Some(Tone::Dim));
     }
@@ -34,7 +34,8 @@ pub(crate) fn render(document: &NodesDocument, style: Style, wide: bool) -> Stri
     page.finish()
 }
 
-fn table(document: &NodesDocument, style: Style) -> String {
+/// The rows of some nodes under their headings.
+pub(crate) fn table<'a>(nodes: impl Iterator<Item = &'a NodeView>, style: Style) -> String {
     use Column::{Flexible, Left, Right};
     let columns = [
         ("NAME", Flexible),
@@ -51,7 +52,7 @@ fn table(document: &NodesDocument, style: Style) -> String {
         ("CTRS", Right),
     ];
     let mut table = Table::new(style, &columns);
-    for node in &document.nodes {
+    for node in nodes {
         table.row(row(node));
     }
     table.render(0)

@@ -1,9 +1,16 @@
 //! The container manifest: written as TOML, stored as JSON, validated as a whole before anything believes it.
 
-use super::{MediaType, Tensors};
+use super::{MediaType, OciProcess, Tensors};
 use crate::id::{ContainerRef, Digest, Name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+/// More memory than any machine has, bytes: 64 TiB.
+const MOST_BYTES: u64 = 1 << 46;
+/// More operations than a step can have: the fastest machines of today take years for them.
+const MOST_OPERATIONS: f64 = 1e26;
+/// The longest start that is believed, seconds: a day.
+const MOST_INIT_S: f64 = 86_400.0;
 
 /// A manifest cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +144,9 @@ pub struct Manifest {
     /// `onnx` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
+    /// `oci` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciProcess>,
     /// The model file's name beside the manifest (`onnx`, `gguf`), if it is not `NAME.onnx` or `NAME.gguf`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -160,6 +170,17 @@ impl Manifest {
     pub fn from_toml(text: &str) -> Result<Self, ManifestError> {
         let manifest: Self =
             toml::from_str(text).map_err(|e| ManifestError { field: "container.toml".into(), problem: e.message().to_string() })?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// Reads the JSON form and validates it.
+    ///
+    /// # Errors
+    /// What is wrong, by field.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|e| ManifestError { field: "container manifest".into(), problem: e.to_string() })?;
         manifest.validate()?;
         Ok(manifest)
     }
@@ -209,31 +230,55 @@ impl Manifest {
         if let Some(port) = self.outputs.iter().find(|p| !p.media.is_concrete() || p.many) {
             return err("outputs", format!("the port {} must give exactly one media type", port.port));
         }
-        if self.needs.memory_bytes > 1 << 50 {
-            return err("needs.memory_bytes", format!("{} bytes is absurd", self.needs.memory_bytes));
-        }
-        if self.needs.accelerators.is_empty() {
-            return err("needs.accelerators", "name at least one, like \"cpu\"".into());
-        }
-        let cost = &self.cost;
-        for (field, value) in [
-            ("cost.flops_per_input_byte", cost.flops_per_input_byte),
-            ("cost.flops_fixed", cost.flops_fixed),
-            ("cost.init_s", cost.init_s),
-            ("cost.active_params", cost.active_params),
-            ("cost.kv_bytes_per_token", cost.kv_bytes_per_token),
-            ("cost.output_tokens", cost.output_tokens),
-        ] {
-            if !value.is_finite() || value < 0.0 {
-                return err(field, format!("{value} is not a quantity"));
-            }
-        }
         if let Some(model) = &self.model
             && (model.contains('/') || model.starts_with('.') || model.is_empty())
         {
             return err("model", format!("{model:?} must be a plain file name beside container.toml"));
         }
+        self.validate_figures()?;
         self.validate_runtime()
+    }
+
+    /// Figures beyond any machine, and lists beyond any use: they would only confuse what compares nodes with them.
+    fn validate_figures(&self) -> Result<(), ManifestError> {
+        let err = |field: &str, problem: String| Err(ManifestError { field: field.into(), problem });
+        let (needs, cost) = (&self.needs, &self.cost);
+        if needs.accelerators.is_empty() {
+            return err("needs.accelerators", "name at least one, like \"cpu\"".into());
+        }
+        if needs.accelerators.len() > 32 || needs.accelerators.iter().any(|a| a.is_empty() || a.len() > 64) {
+            return err("needs.accelerators", "at most 32 of 1 to 64 characters are allowed".into());
+        }
+        for (field, ports) in [("inputs", self.inputs.len()), ("outputs", self.outputs.len())] {
+            if ports > 64 {
+                return err(field, format!("{ports} ports are too many, at most 64 are allowed"));
+            }
+        }
+        if self.keywords.len() > 500 || self.keywords.iter().any(|k| k.len() > 200) {
+            return err("keywords", "at most 500 of up to 200 bytes are allowed".into());
+        }
+        for (field, bytes) in [
+            ("needs.memory_bytes", needs.memory_bytes),
+            ("cost.weights_bytes", cost.weights_bytes),
+            ("cost.output_bytes", cost.output_bytes),
+        ] {
+            if bytes > MOST_BYTES {
+                return err(field, format!("{bytes} bytes is absurd, at most {MOST_BYTES} are believed"));
+            }
+        }
+        for (field, value, most) in [
+            ("cost.flops_per_input_byte", cost.flops_per_input_byte, MOST_OPERATIONS),
+            ("cost.flops_fixed", cost.flops_fixed, MOST_OPERATIONS),
+            ("cost.init_s", cost.init_s, MOST_INIT_S),
+            ("cost.active_params", cost.active_params, MOST_OPERATIONS),
+            ("cost.kv_bytes_per_token", cost.kv_bytes_per_token, MOST_BYTES as f64),
+            ("cost.output_tokens", cost.output_tokens, MOST_BYTES as f64),
+        ] {
+            if !(0.0..=most).contains(&value) {
+                return err(field, format!("{value} is not a quantity between 0 and {most:e}"));
+            }
+        }
+        Ok(())
     }
 
     fn validate_runtime(&self) -> Result<(), ManifestError> {
@@ -244,6 +289,16 @@ impl Manifest {
                 return err("tensors", format!("only an onnx container has tensors, this one is {}", self.runtime.name()));
             }
             _ => {}
+        }
+        match (self.runtime, &self.oci) {
+            (Runtime::Oci, None) => return err("oci", "an oci container must say what to run, in [oci] args".into()),
+            // Without a figure the kernel could not be told where to stop it.
+            (Runtime::Oci, Some(_)) if self.needs.memory_bytes == 0 => {
+                return err("needs.memory_bytes", "an oci container must say how much memory it may take".into());
+            }
+            (Runtime::Oci, Some(oci)) => oci.validate()?,
+            (_, Some(_)) => return err("oci", format!("only an oci container has it, this one is {}", self.runtime.name())),
+            (_, None) => {}
         }
         if let Some(tensors) = &self.tensors {
             if self.input(tensors.input.port()).is_none() {
@@ -295,8 +350,12 @@ mod tests {
             (LANGID.replace("application/json", "*/*"), "outputs"),
             (LANGID.replace("Tells which language a text is written in", " "), "summary"),
             (format!("{LANGID}\nmodel = \"../x\""), "model"),
-            (format!("{LANGID}\n[needs]\nmemory_bytes = 9007199254740993000"), "needs.memory_bytes"),
+            (format!("{LANGID}\n[needs]\nmemory_bytes = 90071992547409"), "needs.memory_bytes"),
             (format!("{LANGID}\n[cost]\nflops_fixed = nan"), "cost.flops_fixed"),
+            (format!("{LANGID}\n[cost]\nflops_fixed = 1e27"), "cost.flops_fixed"),
+            (format!("{LANGID}\n[cost]\nweights_bytes = 90071992547409"), "cost.weights_bytes"),
+            (format!("{LANGID}\n[needs]\naccelerators = [{}]", "\"cpu\",".repeat(33)), "needs.accelerators"),
+            (format!("keywords = [{}]\n{LANGID}", "\"k\",".repeat(501)), "keywords"),
             (format!("{LANGID}\nsurprise = 1"), "container.toml"),
         ];
         for (text, field) in cases {

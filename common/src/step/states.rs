@@ -127,8 +127,8 @@ impl StepState {
             (self, next),
             (Blocked, Ready | Assigned)
                 | (Ready, Assigned | Done | Failed | Poisoned)
-                // A ready step's input was lost with its holders and is being made again.
-                | (Ready, Blocked)
+                // An input was lost with its holders and is made again, or the step before it in its chain came to nothing.
+                | (Ready | Assigned, Blocked)
                 | (Assigned, Done | Failed | Poisoned | Ready)
                 | (Done | Poisoned, Ready)
                 | (Blocked | Ready | Assigned, Cancelled)

@@ -43,6 +43,10 @@ const ALLOWED: &[(&str, u8)] = &[
     ("/ouroboros.poison.v1.Operator/CreateToken", OPERATOR),
     ("/ouroboros.poison.v1.Operator/ListTokens", OPERATOR),
     ("/ouroboros.poison.v1.Operator/RevokeToken", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/ChangeNode", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/ListPoison", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/ReleasePoison", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/Events", OPERATOR),
 ];
 
 /// Decides about a call.

@@ -25,6 +25,7 @@ impl Enrollment for EnrollmentService {
             spki,
             name: Name::from_text(&message.name, "node").to_string(),
             fresh_id: NodeId::from_parts(world.ticker.wall().0, rand::random()),
+            require_approval: world.require_approval,
         };
         let hash = Digest::blake3(&message.token_secret);
         let redeemed = world.store.redeem_token(&message.token_id, hash, credential).await.map_err(store_status)?;

@@ -1,16 +1,25 @@
 //! What operators do to the fleet.
 
-use super::{fault_status, store_status};
+use super::{Caller, events, fault_status, store_status};
+use crate::fleet::NodeCommand;
 use crate::init::{TokenSpec, create_token};
-use crate::store::EnrolledAs;
+use crate::store::{EnrolledAs, NodeChange, NodeChanged};
 use crate::world::World;
+use ouro_common::document::{PoisonDocument, PoisonEntry};
 use ouro_common::error::{Fault, FaultCode};
+use ouro_common::id::NodeId;
+use ouro_common::step::{AdminState, NodeDeed};
 use ouro_proto::convert::document;
+use ouro_proto::identity::Role;
 use ouro_proto::wire::operator_server::Operator;
-use ouro_proto::wire::{CreateTokenReply, CreateTokenRequest, Document, ListTokensRequest, RevokeTokenReply, RevokeTokenRequest};
+use ouro_proto::wire::{
+    ChangeNodeReply, ChangeNodeRequest, CreateTokenReply, CreateTokenRequest, Document, EventsRequest, ListPoisonRequest,
+    ListTokensRequest, ReleasePoisonRequest, RevokeTokenReply, RevokeTokenRequest,
+};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// A token lives 90 days at most.
@@ -70,4 +79,71 @@ impl Operator for OperatorService {
         self.0.store.revoke_token(&request.into_inner().id).await.map_err(store_status)?;
         Ok(Response::new(RevokeTokenReply {}))
     }
+
+    async fn change_node(&self, request: Request<ChangeNodeRequest>) -> Result<Response<ChangeNodeReply>, Status> {
+        let by = name_of(&request);
+        let message = request.into_inner();
+        let invalid = |field: &str, problem: String| fault_status(Fault::new(FaultCode::InvalidArgument, problem).at(field));
+        let node: NodeId = message.node.parse().map_err(|e: ouro_common::id::IdError| invalid("node", e.to_string()))?;
+        let labels = NodeChange::Labels { set: message.set_labels.into_iter().collect(), unset: message.unset_labels };
+        let deed = match message.deed.as_str() {
+            "" => None,
+            text => Some(NodeDeed::parse(text).ok_or_else(|| invalid("deed", format!("{text:?} is not known")))?),
+        };
+        let change = deed.map_or(labels, NodeChange::Deed);
+        match self.0.store.change_node(node, change, &by).await.map_err(store_status)? {
+            NodeChanged::Refused(admin) => Err(fault_status(refused(node, deed, admin))),
+            NodeChanged::Done { admin, changed, attempts } => {
+                for key in attempts {
+                    self.0.live.end(&key);
+                    self.0.fleet.tell(node, NodeCommand::Cancel(key.clone(), "its node was removed from the fleet".into()));
+                    self.0.watchers.ring(key.request);
+                }
+                if let Some(session) = self.0.fleet.session(node).filter(|_| admin == AdminState::Removed) {
+                    self.0.fleet.close(node, session.epoch, "the node was removed from the fleet");
+                }
+                tracing::info!(%node, %admin, changed, by, "an operator changed a node");
+                self.0.nodes_changed();
+                self.0.doorbell.notify_one();
+                Ok(Response::new(ChangeNodeReply { admin: admin.to_string(), changed }))
+            }
+        }
+    }
+
+    async fn list_poison(&self, _: Request<ListPoisonRequest>) -> Result<Response<Document>, Status> {
+        Ok(Response::new(poison(self.0.store.poison().await.map_err(store_status)?)))
+    }
+
+    async fn release_poison(&self, request: Request<ReleasePoisonRequest>) -> Result<Response<Document>, Status> {
+        let by = name_of(&request);
+        let released = self.0.store.release_poison(&request.into_inner().id, &by).await.map_err(store_status)?;
+        Ok(Response::new(poison(vec![released])))
+    }
+
+    type EventsStream = ReceiverStream<Result<Document, Status>>;
+
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        Ok(Response::new(events::stream(self.0.clone(), request.into_inner())))
+    }
+}
+
+/// The operator's name, as the certificate has it.
+fn name_of<T>(request: &Request<T>) -> String {
+    match request.extensions().get::<Caller>().map(|caller| &caller.0.role) {
+        Some(Role::Operator(name)) => name.clone(),
+        _ => "an operator".into(),
+    }
+}
+
+fn refused(node: NodeId, deed: Option<NodeDeed>, admin: AdminState) -> Fault {
+    let problem = match deed {
+        Some(deed) => format!("a node that is {admin} cannot be told to {deed}"),
+        None => format!("a node that is {admin} gets no labels"),
+    };
+    let remedy = deed.map_or("a removed node joins again with a new token", |deed| deed.instead(admin));
+    Fault::new(FaultCode::InvalidArgument, problem).at(node).remedy(remedy)
+}
+
+fn poison(entries: Vec<PoisonEntry>) -> Document {
+    document(PoisonDocument::SCHEMA, &PoisonDocument { schema: PoisonDocument::SCHEMA.into(), poison: entries })
 }

@@ -1,13 +1,13 @@
 //! A node's control stream: what comes up is turned into store verbs, what goes down are the fleet's commands.
 
 use super::{Caller, fault_status, store_status};
-use crate::fleet::NodeCommand;
+use crate::fleet::{Entry, NodeCommand};
 use crate::node_events::{self, NodeEvent};
-use crate::store::{LiveAttempt, OpenedSession, OutputRecord};
+use crate::store::{Arrival, LiveAttempt, OpenedSession, OutputRecord, SessionEnd};
 use crate::world::World;
 use ouro_common::device::{NodeProfile, Readings};
 use ouro_common::error::{Fault, FaultCode};
-use ouro_common::id::{AttemptKey, NodeId};
+use ouro_common::id::{AgentRunId, AttemptKey, NodeId};
 use ouro_common::module::Announcement;
 use ouro_common::step::{FailureClass, LossReason};
 use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, read_document, status_of};
@@ -19,12 +19,16 @@ use ouro_proto::wire::{
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Messages on their way to a node; a node that does not keep up is told again by the sweep.
 const QUEUE: usize = 1024;
+
+/// The process that has a node's session answers a ping within this time, or another process may have it.
+const PROBE: Duration = Duration::from_secs(3);
 
 /// The service.
 pub(super) struct FleetService(pub(super) Arc<World>);
@@ -68,19 +72,27 @@ async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands:
     let profile: NodeProfile = read_document(hello.profile.as_ref(), "ouroboros.profile/1").map_err(fault_status)?;
     let holding: Result<Vec<AttemptKey>, Fault> = hello.holding.iter().map(|k| attempt_from_wire(Some(k))).collect();
     let holding = holding.map_err(fault_status)?;
-    let opened = world.store.open_session(node, world.instance, run, boot).await.map_err(store_status)?;
+    let old_session_answers = old_session_answers(world, node, run).await;
+    let arrival = Arrival { instance: world.instance, run, boot, old_session_answers };
+    let opened = world.store.open_session(node, arrival).await.map_err(store_status)?;
     let (epoch, name, admin, live, previous) = match opened {
         OpenedSession::Open { session_epoch, name, admin, live, previous } => (session_epoch, name, admin, live, previous),
         OpenedSession::Removed => {
             let fault = Fault::new(FaultCode::PermissionDenied, "this node was removed from the fleet");
             return Err(fault_status(fault.remedy("join again with a new token after deleting its identity")));
         }
+        OpenedSession::Cloned => {
+            let fault = Fault::new(FaultCode::Cloned, "a process with the same identity is connected and answers: this one has a copy");
+            return Err(fault_status(
+                fault.remedy("keep one of the two; delete the identity of the other and join it with a new token"),
+            ));
+        }
         OpenedSession::Unknown => return Err(fault_status(Fault::new(FaultCode::NotFound, "this node is not of this fleet"))),
     };
     world.store.put_profile(node, &profile).await.map_err(store_status)?;
     let welcome = Welcome { version, session_epoch: epoch, node_name: name.clone(), admin: admin.to_string() };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
-    world.fleet.open(node, epoch, commands, world.store.now());
+    world.fleet.open(node, Entry { epoch, run }, commands, world.store.now());
     world.fleet.ping_all(rand::random);
     world.nodes_changed();
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
@@ -88,6 +100,13 @@ async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands:
     tracing::info!(%node, name, epoch, "a node is connected");
     world.doorbell.notify_one();
     Ok(epoch)
+}
+
+/// The epoch of the session that another process of the same node has and answers a ping through.
+async fn old_session_answers(world: &World, node: NodeId, run: AgentRunId) -> Option<u64> {
+    let (epoch, pong) = world.fleet.probe(node, run, rand::random())?;
+    // A process that ended takes its connection with it; only one that hangs is waited for.
+    tokio::time::timeout(PROBE, pong).await.ok()?.ok().map(|()| epoch)
 }
 
 /// Compares what the store says the node has with what the node says: the rest is told again, or taken back after a restart.
@@ -167,25 +186,25 @@ fn assign_to_wire(attempt: LiveAttempt) -> Assign {
 }
 
 async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streaming<NodeMessage>) {
-    let why = loop {
+    let end = loop {
         match up.message().await {
             Ok(Some(NodeMessage { body: Some(body) })) => match event_from_wire(body) {
                 Ok(event) => {
                     if let Err(error) = node_events::handle(&world, node, epoch, event).await {
                         // The node keeps its results until they are acknowledged; a new session delivers them again.
-                        break format!("the store refused: {error}");
+                        break SessionEnd::Lost(format!("the store refused: {error}"));
                     }
                 }
-                Err(fault) => break format!("a malformed message: {fault}"),
+                Err(fault) => break SessionEnd::Lost(format!("a malformed message: {fault}")),
             },
             Ok(Some(_)) => {}
-            Ok(None) => break "the node ended the session".to_string(),
-            Err(status) => break format!("the connection broke: {}", status.message()),
+            Ok(None) => break SessionEnd::Left,
+            Err(status) => break SessionEnd::Lost(format!("the connection broke: {}", status.message())),
         }
     };
-    tracing::info!(%node, epoch, why, "a session ended");
-    world.fleet.close(node, epoch, &why);
-    if let Err(error) = world.store.close_session(node, epoch, &why).await {
+    tracing::info!(%node, epoch, why = end.words(), "a session ended");
+    world.fleet.close(node, epoch, end.words());
+    if let Err(error) = world.store.close_session(node, epoch, end).await {
         tracing::warn!(%node, %error, "the end of a session could not be recorded");
     }
     world.nodes_changed();

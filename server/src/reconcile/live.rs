@@ -69,7 +69,7 @@ impl LiveAttempts {
                 assigned: row.assigned,
                 predicted_ms: row.predicted_ms,
                 terms: Terms::default(),
-                alone: false,
+                alone: row.alone,
             });
         }
     }
@@ -114,6 +114,7 @@ mod tests {
             answers: true,
             assigned: Instant(1_000),
             predicted_ms: 500.0,
+            alone: false,
             remaining_ms: 60_000,
         };
         live.begin(&attempt, Terms::default(), false);

@@ -62,7 +62,7 @@ fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
         link: session.as_ref().and_then(|s| s.link),
         commits: row.commits,
         residuals: BTreeMap::new(),
-        switched_off: BTreeSet::new(),
+        switched_off: row.switched_off.iter().filter(|(_, until)| now < *until).map(|(container, _)| *container).collect(),
         readings,
     }
 }

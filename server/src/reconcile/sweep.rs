@@ -2,7 +2,7 @@
 
 use super::place::stop_attempts;
 use crate::fleet::{NodeCommand, SILENT_AFTER};
-use crate::store::StoreError;
+use crate::store::{SessionEnd, StoreError};
 use crate::world::World;
 use ouro_common::clock::Instant;
 use ouro_common::step::LossReason;
@@ -39,7 +39,7 @@ impl Sweeper {
         for (node, epoch) in world.fleet.silent(now, SILENT_AFTER) {
             let why = "no heartbeat for 20 s";
             world.fleet.close(node, epoch, why);
-            world.store.close_session(node, epoch, why).await?;
+            world.store.close_session(node, epoch, SessionEnd::Lost(why.into())).await?;
             world.nodes_changed();
         }
         release_lost(world, now.since(started)).await?;

@@ -37,6 +37,8 @@ pub(crate) fn manifest() -> Manifest {
         weights_bytes = 200000000
         flops_fixed = 1e12
         output_bytes = 4096
+        [oci]
+        args = ["/summarize"]
     "#,
     )
     .unwrap()

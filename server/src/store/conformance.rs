@@ -12,6 +12,7 @@ pub(crate) mod placing;
 pub(crate) mod requests;
 pub(crate) mod results;
 pub(crate) mod sessions;
+pub(crate) mod standing;
 pub(crate) mod survival;
 
 use super::{Store, Ticker};
@@ -41,6 +42,9 @@ macro_rules! conformance_suite {
             blame: two_nodes_poison, three_nodes_fail, a_bad_input_ends_at_once, loss_is_no_guilt_but_ends_at_ten,
                 evidence_may_come_late;
             ends: a_cancelled_request_names_what_to_stop, a_deadline_ignores_the_wall_clock, an_end_is_final, a_refusal_says_why;
+            standing: deaths_of_steps_that_finish_elsewhere_quarantine, a_container_that_keeps_failing_is_switched_off,
+                a_power_cut_is_no_evidence, who_reboots_first_of_many_is_cleared_later, poison_is_kept_away_until_it_is_released,
+                a_suspect_step_runs_alone, a_copy_is_told_from_a_restart, operators_decide_about_nodes, events_are_read_on_from_a_cursor;
             survival: what_was_acknowledged_is_there_after_a_restart, the_clock_goes_on_after_a_restart;
         }
         #[test]

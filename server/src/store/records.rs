@@ -7,7 +7,7 @@ use ouro_common::envelope::{Envelope, Principal};
 use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, Epoch, InstanceId, Name, NodeId, RequestId};
 use ouro_common::module::Announcement;
 use ouro_common::plan::Step;
-use ouro_common::step::{AdminState, RequestState, StepVerdict};
+use ouro_common::step::{AdminState, NodeDeed, RequestState, StepVerdict};
 use std::collections::BTreeMap;
 
 /// What a certificate stands for.
@@ -66,6 +66,8 @@ pub struct Credential {
     pub name: String,
     /// The node id to give if it is new.
     pub fresh_id: NodeId,
+    /// Whether a new node waits for approval whatever its token says.
+    pub require_approval: bool,
 }
 
 /// A token was good.
@@ -94,6 +96,68 @@ pub enum TokenRefusal {
     Revoked,
 }
 
+/// Who comes to open a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The server process that holds the stream.
+    pub instance: InstanceId,
+    /// The agent's process.
+    pub run: AgentRunId,
+    /// Its machine's boot.
+    pub boot: BootId,
+    /// The epoch of the node's old session, if its process has answered a ping just now.
+    pub old_session_answers: Option<u64>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The node said that it goes.
+    Left,
+    /// The line broke, or the node fell silent; in words.
+    Lost(String),
+}
+
+impl SessionEnd {
+    /// In words.
+    pub fn words(&self) -> &str {
+        match self {
+            Self::Left => "the node ended the session",
+            Self::Lost(why) => why,
+        }
+    }
+}
+
+/// What an operator changes about a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeChange {
+    /// Its part in the fleet.
+    Deed(NodeDeed),
+    /// Its labels.
+    Labels {
+        /// Labels that it gets.
+        set: BTreeMap<String, String>,
+        /// Labels that it loses; `set` wins.
+        unset: Vec<String>,
+    },
+}
+
+/// What changing a node gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeChanged {
+    /// It is so now.
+    Done {
+        /// The operators' decision about it now.
+        admin: AdminState,
+        /// Whether it was otherwise before.
+        changed: bool,
+        /// Attempts that were taken back from it.
+        attempts: Vec<AttemptKey>,
+    },
+    /// That does not fit the state it is in.
+    Refused(AdminState),
+}
+
 /// What opening a session gave.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OpenedSession {
@@ -112,6 +176,8 @@ pub enum OpenedSession {
     },
     /// The node was removed from the fleet.
     Removed,
+    /// The node is there already: whoever comes has a copy of its identity.
+    Cloned,
     /// No such node.
     Unknown,
 }
@@ -152,6 +218,8 @@ pub struct NodeRecord {
     pub commits: u64,
     /// The key of its certificate.
     pub spki: Digest,
+    /// Containers that kept failing there, each with the time until which it is switched off.
+    pub switched_off: Vec<(Digest, Instant)>,
 }
 
 /// What accepting gave.
@@ -283,6 +351,8 @@ pub struct LiveAttempt {
     pub predicted_ms: f64,
     /// Time left to its request's deadline, ms.
     pub remaining_ms: u64,
+    /// Whether there is evidence against the step, so that nothing else may run beside it.
+    pub alone: bool,
 }
 
 /// An output of a step as a node reports it.
@@ -309,7 +379,7 @@ pub enum CommitOutcome {
     Committed {
         /// Steps that became ready.
         now_ready: usize,
-        /// Whether the request is done with it.
+        /// Whether the request has ended with it: nearly always because its answer is there.
         request_done: bool,
     },
     /// It had been taken before.

@@ -2,8 +2,8 @@
 
 use super::Make;
 use crate::store::{
-    AcceptOutcome, AssignOutcome, Assignment, CommitOutcome, Credential, EnrolledAs, FailOutcome, NewToken, OpenedSession, OutputRecord,
-    ReadyStep, Store, StoreError, Ticker,
+    AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, EnrolledAs, FailOutcome, NewToken, OpenedSession,
+    OutputRecord, ReadyStep, Store, StoreError, Ticker,
 };
 use ouro_common::clock::WallTime;
 use ouro_common::document::{DecisionView, StepView};
@@ -129,7 +129,12 @@ impl Ground {
 
     pub(crate) fn credential(&self, host: &str) -> Credential {
         let fresh = self.fresh();
-        Credential { spki: Digest::blake3(&fresh), name: host.into(), fresh_id: NodeId::from_parts(5, fresh) }
+        Credential {
+            spki: Digest::blake3(&fresh),
+            name: host.into(),
+            fresh_id: NodeId::from_parts(5, fresh),
+            require_approval: false,
+        }
     }
 
     /// A node that has joined and is online.
@@ -152,7 +157,8 @@ impl Ground {
 
     pub(crate) async fn open(&self, node: NodeId) -> OpenedSession {
         let (run, boot) = (AgentRunId::from_parts(3, [3; 10]), BootId::from_parts(4, [4; 10]));
-        self.store.open_session(node, self.instance, run, boot).await.unwrap()
+        let arrival = Arrival { instance: self.instance, run, boot, old_session_answers: None };
+        self.store.open_session(node, arrival).await.unwrap()
     }
 
     pub(crate) fn envelope(&self, prompt: &str) -> Envelope {

@@ -2,10 +2,10 @@
 
 use super::Make;
 use super::ground::Ground;
-use crate::store::{Redeemed, TokenRefusal};
+use crate::store::{NodeChange, Redeemed, TokenRefusal};
 use futures::future::join_all;
 use ouro_common::id::Digest;
-use ouro_common::step::AdminState;
+use ouro_common::step::NodeDeed;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub(crate) async fn names_are_unique(make: Make) {
         names.insert(redeemed.name);
     }
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["host", "host-2", "host-3"]);
-    ground.store.set_node(first.unwrap(), Some(AdminState::Removed), None).await.unwrap();
+    ground.store.change_node(first.unwrap(), NodeChange::Deed(NodeDeed::Remove), "ada").await.unwrap();
     assert_eq!(redeem(&ground, "t", "host").await.unwrap().name, "host", "a removed node's name is free");
 }
 

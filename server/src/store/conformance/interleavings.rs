@@ -147,7 +147,7 @@ impl World {
                 self.ground.store.release_attempts(node.id, reason, &[]).await.unwrap();
             }
             Deed::Hangup(_) => {
-                self.ground.store.close_session(node.id, node.session_epoch, "cable").await.unwrap();
+                self.ground.store.close_session(node.id, node.session_epoch, crate::store::SessionEnd::Left).await.unwrap();
                 node.session_epoch = self.ground.online(node.id).await;
             }
             _ => {

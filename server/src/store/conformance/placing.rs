@@ -80,7 +80,7 @@ pub(crate) async fn only_the_session_that_was_looked_at_gets_work(make: Make) {
     let now = Node { session_epoch: ground.online(before.id).await, ..before.clone() };
     let ready = ground.take().await.remove(0);
     assert_eq!(ground.assign(&ready, &before).await, AssignOutcome::NodeGone);
-    ground.store.close_session(now.id, now.session_epoch, "cable").await.unwrap();
+    ground.store.close_session(now.id, now.session_epoch, crate::store::SessionEnd::Left).await.unwrap();
     assert_eq!(ground.assign(&ready, &now).await, AssignOutcome::NodeGone);
     let back = Node { session_epoch: ground.online(now.id).await, ..now };
     assert!(matches!(ground.assign(&ready, &back).await, AssignOutcome::Assigned(_)));

@@ -2,10 +2,10 @@
 
 use super::Make;
 use super::ground::{Ground, single};
-use crate::store::{AssignOutcome, OpenedSession};
+use crate::store::{AssignOutcome, NodeChanged, OpenedSession, SessionEnd};
 use ouro_common::id::{Digest, NodeId};
 use ouro_common::module::{Announcement, ModuleState, Placement};
-use ouro_common::step::AdminState;
+use ouro_common::step::{AdminState, NodeDeed};
 use std::time::Duration;
 
 fn announcement() -> Announcement {
@@ -30,12 +30,12 @@ pub(crate) async fn a_session_is_fenced_by_its_epoch(make: Make) {
     };
     assert!(session_epoch > node.session_epoch);
     assert!(previous.is_some());
-    ground.store.close_session(node.id, node.session_epoch, "late").await.unwrap();
+    ground.store.close_session(node.id, node.session_epoch, SessionEnd::Left).await.unwrap();
     let session = ground.store.nodes().await.unwrap().remove(0).session.unwrap();
     assert_eq!((session.session_epoch, session.offline_since), (session_epoch, None), "the old session closes nothing");
     assert!(!ground.store.announce(node.id, node.session_epoch, &announcement()).await.unwrap());
     assert!(ground.store.announce(node.id, session_epoch, &announcement()).await.unwrap());
-    ground.store.close_session(node.id, session_epoch, "gone").await.unwrap();
+    ground.store.close_session(node.id, session_epoch, SessionEnd::Left).await.unwrap();
     let session = ground.store.nodes().await.unwrap().remove(0).session.unwrap();
     assert_eq!(session.offline_since, Some(ground.store.now()));
     assert!(!ground.store.announce(node.id, session_epoch, &announcement()).await.unwrap(), "closed");
@@ -54,12 +54,12 @@ pub(crate) async fn removed_nodes_stay_out_and_pending_ones_get_nothing(make: Ma
     ground.request(&single()).await;
     let ready = ground.take().await.remove(0);
     assert_eq!(ground.assign(&ready, &node).await, AssignOutcome::NodeGone);
-    ground.store.set_node(node.id, Some(AdminState::Active), None).await.unwrap();
+    ground.deed(&node, NodeDeed::Approve).await;
     assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned(_)));
-    ground.store.set_node(node.id, Some(AdminState::Removed), None).await.unwrap();
+    ground.deed(&node, NodeDeed::Remove).await;
     assert_eq!(ground.open(node.id).await, OpenedSession::Removed);
     assert!(ground.store.nodes().await.unwrap().is_empty());
-    assert!(ground.store.set_node(node.id, Some(AdminState::Active), None).await.is_err(), "removed is for good");
+    assert_eq!(ground.deed(&node, NodeDeed::Approve).await, NodeChanged::Refused(AdminState::Removed), "removed is for good");
 }
 
 pub(crate) async fn a_node_is_lost_after_its_grace(make: Make) {
@@ -68,7 +68,7 @@ pub(crate) async fn a_node_is_lost_after_its_grace(make: Make) {
     let request = ground.request(&single()).await;
     let key = ground.place(request, "s1", &busy).await;
     for node in [&busy, &idle] {
-        ground.store.close_session(node.id, node.session_epoch, "cable").await.unwrap();
+        ground.store.close_session(node.id, node.session_epoch, SessionEnd::Lost("cable".into())).await.unwrap();
     }
     let grace = Duration::from_secs(3);
     ground.ticker.pass(Duration::from_millis(2999));
@@ -132,10 +132,9 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
     };
     ground.store.put_profile(node.id, &profile).await.unwrap();
     ground.store.announce(node.id, node.session_epoch, &announcement()).await.unwrap();
-    let labels = std::collections::BTreeMap::from([("room".to_string(), "attic".to_string())]);
-    ground.store.set_node(node.id, Some(AdminState::Draining), Some(labels.clone())).await.unwrap();
+    ground.deed(&node, NodeDeed::Drain).await;
     let record = ground.store.nodes().await.unwrap().remove(0);
     assert_eq!(record.profile, Some(profile));
     assert_eq!(record.announcement, announcement());
-    assert_eq!((record.admin, record.labels), (AdminState::Draining, labels));
+    assert_eq!(record.admin, AdminState::Draining);
 }

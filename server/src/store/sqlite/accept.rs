@@ -2,6 +2,7 @@
 
 use super::columns::{Text, count, counted, json, text};
 use super::db::Db;
+use super::journal::{self, About};
 use super::steps::moment;
 use super::tags::GIVEN;
 use super::verb_error::Outcome;
@@ -48,6 +49,7 @@ pub(super) fn accept(db: &Db<'_>, envelope: &Envelope) -> Outcome<AcceptOutcome>
     }
     let words = format!("from {principal}, {}, {} s to go", counted(envelope.inputs.len(), "input"), envelope.budget_ms.div_ceil(1000));
     db.event(envelope.id, "accepted", None, &words)?;
+    journal::note(db, "accepted", About::Request(envelope.id), &words)?;
     Ok(AcceptOutcome::Accepted)
 }
 

@@ -3,9 +3,10 @@
 use super::columns::{Text, json, text};
 use super::commit::load_attempt;
 use super::db::{Db, beginning};
+use super::journal::{self, About};
 use super::steps::{StepRow, moment};
 use super::verb_error::Outcome;
-use super::{ends, repair};
+use super::{ends, poison, repair, standing};
 use crate::store::FailOutcome;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AttemptKey, NodeId};
@@ -38,8 +39,13 @@ pub(super) fn fail(
     if attempt.node != node {
         return Ok(FailOutcome::NotYours);
     }
+    let evidence = match evidence {
+        Some(Evidence::Rebooted) if standing::lost_among_many(db, node)? => None,
+        other => other,
+    };
     match attempt.state {
         AttemptState::Assigned => {
+            standing::pair_failed(db, &row, node, class)?;
             record(db, key, &Failure { state: AttemptState::Failed, class, why, evidence })?;
             db.event(key.request, "failed", Some(&key.step), &format!("on {}: {}, {why}", name_of(db, node)?, class.name()))?;
             judge(db, key, node, row).map(FailOutcome::Judged)
@@ -93,6 +99,7 @@ fn judge(db: &Db<'_>, key: &AttemptKey, node: NodeId, mut row: StepRow) -> Outco
         }
         StepVerdict::Poisoned => {
             row.become_state(db, StepState::Poisoned)?;
+            poison::keep(db, &row, key)?;
             ends::fail(db, row.request, &fault(db, &row, key, node, verdict)?)?;
         }
     }
@@ -105,6 +112,7 @@ fn judge_late(db: &Db<'_>, key: &AttemptKey, node: NodeId, mut row: StepRow) -> 
         return Ok(if row.state == StepState::Ready { FailOutcome::Judged(StepVerdict::Ready) } else { FailOutcome::Stale });
     }
     row.become_state(db, StepState::Poisoned)?;
+    poison::keep(db, &row, key)?;
     ends::fail(db, row.request, &fault(db, &row, key, node, StepVerdict::Poisoned)?)?;
     Ok(FailOutcome::Judged(StepVerdict::Poisoned))
 }
@@ -132,7 +140,7 @@ fn fault(db: &Db<'_>, row: &StepRow, key: &AttemptKey, node: NodeId, verdict: St
     Ok(Fault::new(FaultCode::WorkFailed, problem).at(format!("{}/{}/{step}", row.request, row.plan)).remedy(remedy))
 }
 
-fn name_of(db: &Db<'_>, node: NodeId) -> Outcome<String> {
+pub(super) fn name_of(db: &Db<'_>, node: NodeId) -> Outcome<String> {
     let name = db.one("SELECT name FROM nodes WHERE id = ?1", [text(&node)], |row| row.get(0))?;
     Ok(name.unwrap_or_else(|| node.to_string()))
 }
@@ -152,6 +160,9 @@ pub(super) fn release(db: &Db<'_>, node: NodeId, reason: LossReason, keep: &[Att
         |row| ends::read_key(row, 0),
     )?;
     let name = name_of(db, node)?;
+    if state == AttemptState::Lost && live.iter().any(|key| !keep.contains(key)) {
+        journal::note(db, "lost", About::Node(node), &format!("{why}; its steps went back"))?;
+    }
     let mut taken = Vec::new();
     for key in live.into_iter().filter(|key| !keep.contains(key)) {
         // A request that ended through an earlier item has no live attempts any more.

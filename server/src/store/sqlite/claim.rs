@@ -83,6 +83,9 @@ fn assign_one(db: &Db<'_>, item: Assignment) -> Outcome<AssignOutcome> {
     if live.unwrap_or(0) > i64::from(item.slots) {
         return Ok(AssignOutcome::NodeFull);
     }
+    if live.unwrap_or(0) > 0 && (must_be_alone(db, &row)? || runs_alone(db, &node)?) {
+        return Ok(AssignOutcome::NodeFull);
+    }
     let epoch = Epoch { generation: db.generation, n: row.epochs + 1 };
     row.become_state(db, StepState::Assigned)?;
     db.run(
@@ -107,6 +110,23 @@ fn assign_one(db: &Db<'_>, item: Assignment) -> Outcome<AssignOutcome> {
     )?;
     db.event(item.request, "assigned", Some(&item.step), &format!("to {name}, predicted {predicted_ms:.0} ms"))?;
     Ok(AssignOutcome::Assigned(epoch))
+}
+
+/// Whether there is evidence against a step: it runs with nothing beside it then.
+fn must_be_alone(db: &Db<'_>, row: &steps::StepRow) -> Outcome<bool> {
+    db.exists(
+        "SELECT 1 FROM attempts WHERE request = ?1 AND plan = ?2 AND step = ?3 AND evidence IS NOT NULL",
+        params![text(&row.request), row.plan, text(&row.step.id)],
+    )
+}
+
+/// Whether a step with evidence against it runs on a node.
+fn runs_alone(db: &Db<'_>, node: &str) -> Outcome<bool> {
+    db.exists(
+        "SELECT 1 FROM attempts l JOIN attempts e ON e.request = l.request AND e.plan = l.plan AND e.step = l.step \
+         WHERE l.node = ?1 AND l.state = 'assigned' AND e.evidence IS NOT NULL",
+        [node],
+    )
 }
 
 /// Keeps the decision about a step that no node could ever take.
@@ -144,7 +164,8 @@ fn within_budget(mut decision: DecisionView) -> rusqlite::Result<String> {
 macro_rules! live_attempts {
     () => {
         "SELECT a.node, a.request, a.plan, a.step, a.generation, a.n, a.assigned, a.predicted_ms, r.deadline, r.answer, s.request, s.plan, \
-         s.state, s.epochs, s.step FROM attempts a JOIN steps s ON s.request = a.request AND s.plan = a.plan AND s.id = a.step \
+         s.state, s.epochs, s.step, EXISTS (SELECT 1 FROM attempts e WHERE e.request = a.request AND e.plan = a.plan AND e.step = a.step \
+         AND e.evidence IS NOT NULL) FROM attempts a JOIN steps s ON s.request = a.request AND s.plan = a.plan AND s.id = a.step \
          JOIN requests r ON r.id = a.request WHERE a.state = 'assigned'"
     };
 }
@@ -179,6 +200,7 @@ fn read_live(row: &Row<'_>, now: Instant) -> rusqlite::Result<LiveAttempt> {
         predicted_ms: row.get(7)?,
         remaining_ms: row.get::<_, Count>(8)?.0.saturating_sub(now.0),
         answers: step.answers(answer.as_ref()),
+        alone: row.get(15)?,
         inputs: vec![],
         step: step.step,
     })

@@ -2,6 +2,7 @@
 
 use super::columns::{Count, Text, json, text};
 use super::db::Db;
+use super::journal::{self, About};
 use super::plans;
 use super::steps::moment;
 use super::verb_error::{Outcome, VerbError};
@@ -56,7 +57,13 @@ pub(super) fn end(db: &Db<'_>, request: RequestId, state: RequestState, fault: O
         params![text(&request), text(&state), moment(db.now), fault],
     )?;
     db.event(request, state.as_str(), None, words)?;
+    journal::note(db, state.as_str(), About::Request(request), words)?;
     Ok(Ended { request, state, attempts })
+}
+
+/// Whether a request has ended.
+pub(super) fn has_ended(db: &Db<'_>, request: RequestId) -> Outcome<bool> {
+    db.exists("SELECT 1 FROM requests WHERE id = ?1 AND ended IS NOT NULL", [text(&request)])
 }
 
 /// Ends a request as done if the answer of its plan is where the server can read it; whether it did.

@@ -2,6 +2,7 @@
 
 use super::columns::{Count, Json, Text, json, text};
 use super::db::Db;
+use super::journal::{self, About};
 use super::steps::moment;
 use super::verb_error::{Outcome, VerbError};
 use crate::store::{Credential, EnrolledAs, NewToken, Redeemed, TokenRecord, TokenRefusal};
@@ -165,8 +166,9 @@ fn unique_name(db: &Db<'_>, wanted: &str) -> Outcome<String> {
 }
 
 fn create_node(db: &Db<'_>, token: &TokenRow, credential: &Credential, name: &str) -> Outcome<()> {
-    let admin = if token.require_approval { AdminState::Pending } else { AdminState::Active };
+    let admin = if token.require_approval || credential.require_approval { AdminState::Pending } else { AdminState::Active };
     let nothing = Announcement::default();
+    journal::note(db, "joined", About::Node(credential.fresh_id), &format!("as {name}, {admin}"))?;
     db.run(
         "INSERT INTO nodes (id, name, admin, labels, spki, announcement, announcement_digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![

@@ -2,10 +2,10 @@
 
 use super::columns::{Json, Text, counted, json, text};
 use super::db::Db;
-use super::ends;
 use super::steps::{self, StepRow, step_columns};
 use super::tags::{self, GIVEN, available};
 use super::verb_error::{Outcome, VerbError};
+use super::{ends, poison};
 use ouro_common::envelope::Envelope;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, RequestId};
@@ -116,6 +116,9 @@ pub(super) fn unblock(db: &Db<'_>, request: RequestId, plan: u32) -> Outcome<usi
                 continue;
             };
             steps::keep_key(db, &row, key)?;
+            if poison::stop(db, &mut row, key)? {
+                return Ok(0);
+            }
             if reuse(db, &mut row, key)? {
                 reused = true;
             } else {

@@ -8,7 +8,7 @@ use ouro_common::clock::WallTime;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The migrations, oldest first; the schema's version is their count. Never change one that was released.
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, STANDING];
 
 /// Tags are named within a plan: `plan` is −1 for those that came with the request, and `step_inputs.origin` says which
 /// plan's tag an input reads. Bytes of a tag are available if they are inline, on the server's disk or with a holder.
@@ -84,6 +84,19 @@ CREATE TABLE events (
   at INTEGER NOT NULL, kind TEXT NOT NULL, step TEXT, text TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_request ON events (request);
+";
+
+/// What is held against nodes and work, and what happened in the fleet.
+const STANDING: &str = "
+ALTER TABLE nodes ADD COLUMN forgiven INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE pairs (node TEXT NOT NULL, container TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (node, container)) STRICT, WITHOUT ROWID;
+CREATE TABLE losses (at INTEGER NOT NULL, node TEXT NOT NULL, PRIMARY KEY (at, node)) STRICT, WITHOUT ROWID;
+CREATE TABLE poison (step_key TEXT PRIMARY KEY, at INTEGER NOT NULL, entry TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE fleet_events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, wall INTEGER NOT NULL, kind TEXT NOT NULL, node TEXT, request TEXT, text TEXT NOT NULL
+) STRICT;
+CREATE INDEX attempts_evidence ON attempts (node, ended) WHERE evidence IS NOT NULL;
+CREATE INDEX steps_done ON steps (step_key) WHERE state = 'done';
 ";
 
 /// Brings the database to this build's schema.

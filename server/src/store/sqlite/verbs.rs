@@ -1,20 +1,21 @@
 //! The verbs of the trait: each sends one closure to the thread that owns the right connection.
 
-use super::{SqliteStore, accept, blame, claim, collect, commit, ends, identity, nodes, plans, repair, tags, view};
+use super::{SqliteStore, accept, blame, claim, collect, commit, ends, identity, journal, nodes, plans, poison, repair, tags, view};
 use crate::store::{
-    AcceptOutcome, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, FailOutcome, LiveAttempt, NewToken, NodeRecord,
-    OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, Store, StoreError, TagRecord, TokenRecord, TokenRefusal,
+    AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, FailOutcome, LiveAttempt, NewToken, NodeChange,
+    NodeChanged, NodeRecord, OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionEnd, Store, StoreError,
+    TagRecord, TokenRecord, TokenRefusal,
 };
 use async_trait::async_trait;
 use ouro_common::clock::Instant;
 use ouro_common::device::NodeProfile;
-use ouro_common::document::RequestRow;
+use ouro_common::document::{FleetEvent, PoisonEntry, RequestRow};
 use ouro_common::envelope::Envelope;
 use ouro_common::error::Fault;
-use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, InstanceId, Name, NodeId, RequestId};
+use ouro_common::id::{AttemptKey, Digest, InstanceId, Name, NodeId, RequestId};
 use ouro_common::module::Announcement;
 use ouro_common::plan::{Plan, Refusal};
-use ouro_common::step::{AdminState, Evidence, FailureClass, LossReason};
+use ouro_common::step::{Evidence, FailureClass, LossReason};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -51,12 +52,11 @@ impl Store for SqliteStore {
         self.write(move |db| identity::renew_cert(db, node, spki)).await
     }
 
-    async fn open_session(&self, node: NodeId, instance: InstanceId, run: AgentRunId, boot: BootId) -> Answer<OpenedSession> {
-        self.write(move |db| nodes::open_session(db, node, instance, run, boot)).await
+    async fn open_session(&self, node: NodeId, arrival: Arrival) -> Answer<OpenedSession> {
+        self.write(move |db| nodes::open_session(db, node, &arrival)).await
     }
-    async fn close_session(&self, node: NodeId, session_epoch: u64, why: &str) -> Answer<()> {
-        let why = why.to_string();
-        self.write(move |db| nodes::close_session(db, node, session_epoch, &why)).await
+    async fn close_session(&self, node: NodeId, session_epoch: u64, end: SessionEnd) -> Answer<()> {
+        self.write(move |db| nodes::close_session(db, node, session_epoch, &end)).await
     }
     async fn put_profile(&self, node: NodeId, profile: &NodeProfile) -> Answer<()> {
         let profile = profile.clone();
@@ -69,8 +69,9 @@ impl Store for SqliteStore {
     async fn nodes(&self) -> Answer<Vec<NodeRecord>> {
         self.read(nodes::all).await
     }
-    async fn set_node(&self, node: NodeId, admin: Option<AdminState>, labels: Option<BTreeMap<String, String>>) -> Answer<()> {
-        self.write(move |db| nodes::set(db, node, admin, labels.as_ref())).await
+    async fn change_node(&self, node: NodeId, change: NodeChange, by: &str) -> Answer<NodeChanged> {
+        let by = by.to_string();
+        self.write(move |db| nodes::change(db, node, &change, &by)).await
     }
     async fn renew_instance(&self, instance: InstanceId) -> Answer<()> {
         self.write(move |db| nodes::renew_instance(db, instance)).await
@@ -153,6 +154,17 @@ impl Store for SqliteStore {
     }
     async fn keep_on_server(&self, digest: Digest) -> Answer<Vec<RequestId>> {
         self.write(move |db| tags::keep_on_server(db, digest)).await
+    }
+
+    async fn poison(&self) -> Answer<Vec<PoisonEntry>> {
+        self.read(poison::list).await
+    }
+    async fn release_poison(&self, id: &str, by: &str) -> Answer<PoisonEntry> {
+        let (id, by) = (id.to_string(), by.to_string());
+        self.write(move |db| poison::release(db, &id, &by)).await
+    }
+    async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Answer<Vec<FleetEvent>> {
+        self.read(move |db| journal::since(db, cursor, limit)).await
     }
 
     async fn may_get(&self, node: NodeId, digest: Digest) -> Answer<bool> {
