@@ -130,7 +130,7 @@ fn power(page: &mut Page, power: &Power) {
 fn thermal(page: &mut Page, thermal: &Thermal) {
     page.section("Heat");
     let celsius = |c: Option<f64>| c.map_or("unknown".to_string(), |c| format!("{c:.1} °C"));
-    let from = if thermal.sensors.is_empty() { "sys/class/thermal, sys/class/hwmon" } else { "the sensors below" };
+    let from = if thermal.sensors.is_empty() { "sys/class/thermal, class/hwmon" } else { "the sensors below" };
     page.line("hottest", &celsius(thermal.max_c), from);
     page.line("processor", &celsius(thermal.cpu_c), from);
     let mut sensors: Vec<_> = thermal.sensors.iter().collect();
@@ -147,7 +147,7 @@ fn thermal(page: &mut Page, thermal: &Thermal) {
 fn accelerators(page: &mut Page, accelerators: &[Accelerator]) {
     page.section("Accelerators");
     if accelerators.is_empty() {
-        page.line("none", "found", "sys/bus/pci, class/drm, class/accel");
+        page.line("none", "found", "bus/pci, class/drm, class/accel");
     }
     for a in accelerators {
         let name = a.name.as_deref().unwrap_or("no name");

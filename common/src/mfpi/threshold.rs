@@ -39,6 +39,23 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// Its level in a word: `normal`, `light` or `refuse`.
+    pub fn level(&self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Light(_) => "light",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+
+    /// Why it is not normal.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Normal => None,
+            Self::Light(why) | Self::Refuse(why) => Some(why),
+        }
+    }
+
     fn severity(&self) -> u8 {
         match self {
             Self::Normal => 0,
