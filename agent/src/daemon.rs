@@ -7,7 +7,7 @@ use crate::home::{AgentHome, HomeLock, JoinedAs, file_fault};
 use crate::local_api::{ApiOptions, LocalApi, StatusSource};
 use crate::metric::{MetricServer, render};
 use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
-use crate::profile;
+use crate::profile::{self, ProfileKeeper, ProfileKeeperOptions, ProfileOptions};
 use crate::requests::{Journal, Requests, RequestsOptions};
 use crate::spool::{Spool, clear_folder};
 use crate::steps::{Outbox, Steps, StepsOptions};
@@ -55,6 +55,7 @@ pub struct Service {
 struct Parts {
     watcher: ModulesService,
     vitals: Vitals,
+    keeper: ProfileKeeper,
     uplink: Uplink,
     requests: Requests,
     api: LocalApi,
@@ -64,7 +65,7 @@ struct Parts {
 }
 
 /// What `/metrics` shows.
-type Metrics = (Arc<NodeProfile>, watch::Receiver<Arc<Readings>>);
+type Metrics = (watch::Receiver<Arc<NodeProfile>>, watch::Receiver<Arc<Readings>>);
 
 fn metric_fault(error: impl std::fmt::Display) -> Fault {
     Fault::new(FaultCode::InvalidArgument, error.to_string()).remedy("choose another address for `metrics` in agent.toml")
@@ -148,11 +149,17 @@ impl Service {
         });
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
         let probing = self.workers(None);
-        let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
-        let ((), profile) = tokio::join!(watcher.look(), found);
+        let made_from = ProfileOptions {
+            home: self.options.home.clone(),
+            config: self.options.config.clone(),
+            root: root.clone(),
+            workers: probing,
+            boot: self.boot,
+        };
+        let ((), found) = tokio::join!(watcher.look(), profile::find_out(&made_from));
         // After the measuring: it would look like foreign load.
         vitals.look().await;
-        let profile = Arc::new(profile);
+        let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone() }, found);
         let requests = self.requests(link, readings.clone());
         let metrics = match self.options.config.metrics {
             Some(address) => Some((MetricServer::bind(address).await.map_err(metric_fault)?, (profile.clone(), readings.clone()))),
@@ -174,6 +181,7 @@ impl Service {
         });
         let joined = JoinedAs { server, ..self.joined.clone() };
         let spool = self.spool.clone();
+        let profile = profile.borrow().clone();
         let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
         let api = LocalApi::open(ApiOptions {
             socket: self.options.home.socket().to_path_buf(),
@@ -181,7 +189,7 @@ impl Service {
             requests: requests.clone(),
             status,
         })?;
-        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool, metrics })
+        Ok(Parts { watcher, vitals, keeper, uplink, requests, api, steps, pool, metrics })
     }
 
     /// Runs until `stop`.
@@ -197,11 +205,12 @@ impl Service {
         let background = [
             tokio::spawn(parts.watcher.run(drain.clone())),
             tokio::spawn(parts.vitals.run(drain.clone())),
+            tokio::spawn(parts.keeper.run(drain.clone())),
             tokio::spawn(parts.requests.run(drain.clone())),
             tokio::spawn(parts.api.run(drain.clone())),
         ];
         if let Some((server, (profile, readings))) = parts.metrics {
-            let page = move || render(&profile.hardware, &readings.borrow().clone(), &[]);
+            let page = move || render(&profile.borrow().clone().hardware, &readings.borrow().clone(), &[]);
             // It has no state to let go of: it ends with the runtime.
             drop(tokio::spawn(server.serve(page)));
         }

@@ -55,8 +55,8 @@ pub struct UplinkOptions {
     pub boot: BootId,
     /// This process.
     pub run: AgentRunId,
-    /// What the node is; sent with each hello.
-    pub profile: Arc<NodeProfile>,
+    /// What the node is; sent with each hello, and when it has become another.
+    pub profile: watch::Receiver<Arc<NodeProfile>>,
     /// How it is doing.
     pub readings: watch::Receiver<Arc<Readings>>,
     /// What containers it has.
@@ -252,7 +252,7 @@ impl Uplink {
             version_max: PROTOCOL_VERSION,
             boot_id: self.options.boot.to_string(),
             agent_run: self.options.run.to_string(),
-            profile: Some(document("ouroboros.profile/1", self.options.profile.as_ref())),
+            profile: Some(document("ouroboros.profile/1", self.options.profile.borrow().as_ref())),
             holding: self.options.steps.holding().iter().map(attempt_to_wire).collect(),
             spooled: self.options.spool.digests().iter().map(digest_to_wire).collect(),
         }
@@ -263,6 +263,7 @@ impl Uplink {
         changes.mark_changed();
         let bell = self.options.steps.outbox().bell();
         let mut readings = self.options.readings.clone();
+        let mut profile = self.options.profile.clone();
         let mut beat = Box::pin(tokio::time::sleep(Duration::ZERO));
         self.deliver(session);
         loop {
@@ -292,6 +293,10 @@ impl Uplink {
                         let sooner = beat.deadline().min(at);
                         beat.as_mut().reset(sooner);
                     }
+                }
+                Ok(()) = profile.changed() => {
+                    let profile = document("ouroboros.profile/1", profile.borrow_and_update().as_ref());
+                    session.say(Body::Profile(profile));
                 }
                 Ok(()) = changes.changed() => {
                     let announcement = changes.borrow_and_update().announcement.clone();

@@ -38,6 +38,24 @@ pub struct HardwareReport {
 impl HardwareReport {
     /// The schema's name and version.
     pub const SCHEMA: &'static str = "ouroboros.hwdetect/1";
+
+    /// The report of a machine that could not be read at all.
+    pub fn unread(root: &str) -> Self {
+        Self {
+            schema: Self::SCHEMA.into(),
+            root: root.into(),
+            machine: Machine { kind: "unknown".into(), ..Machine::default() },
+            memory: Memory::default(),
+            numa: vec![],
+            pcie: vec![],
+            nvme: vec![],
+            accelerators: vec![],
+            power: Power::default(),
+            thermal: Thermal::default(),
+            pressure: Pressure::default(),
+            warnings: vec![Warning { path: root.into(), problem: "the machine could not be read; see the agent's log".into() }],
+        }
+    }
 }
 
 /// The machine and its processor.
