@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build demo test fuzz test-arm lint bench install
+.PHONY: help prepare build demo test fuzz test-arm lint bench bench-memory bench-idle install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -54,6 +54,13 @@ test-arm: prepare ## a static build for phones, tested under emulation (outside 
 bench: prepare ## build for speed and measure
 	@cargo build --locked --workspace --bins --release
 	@OURO_BIN_DIR=$(TARGET_DIR)/release cargo run --locked --release -p ouro-bench
+
+bench-memory: build ## the agent's bandwidth beside STREAM's loops, compiled and run on the same machine in the same run
+	@tests/bench/memory
+
+IDLE_SECONDS ?= 600
+bench-idle: build ## an agent at rest for IDLE_SECONDS (600), beside prometheus-node-exporter
+	@IDLE_SECONDS=$(IDLE_SECONDS) tests/bench/idle
 
 install: prepare ## build for speed and install into $(DESTDIR)$(PREFIX)
 	@cargo build --locked --workspace --bins --release

@@ -55,7 +55,10 @@ impl Vitals {
         }
         let turn = Arc::new(Semaphore::new(1));
         let own = Own::new(options.pool, options.modules);
-        let senses = sensors.into_iter().map(|sensor| Sense::new(sensor, options.root.clone(), own.clone(), turn.clone())).collect();
+        let senses = sensors
+            .into_iter()
+            .map(|sensor| Sense::new(sensor, options.root.clone(), own.clone(), turn.clone()))
+            .collect();
         (Self { senses, board: Arc::new(board), live }, receiver)
     }
 

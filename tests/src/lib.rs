@@ -10,6 +10,7 @@ pub use node::{Node, NodeOptions};
 pub use ouroctl::{Ouroctl, Outcome};
 pub use process::Process;
 pub use server::Server;
+pub use testbed::Testbed;
 pub use transcript::check_transcript;
 pub use wait::{LONG, SHORT, eventually};
 
@@ -20,6 +21,7 @@ mod node;
 mod ouroctl;
 mod process;
 mod server;
+mod testbed;
 pub mod texts;
 mod transcript;
 mod wait;

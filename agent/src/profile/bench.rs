@@ -80,7 +80,13 @@ mod tests {
 
     fn achieved(foreign_load: f64) -> Achieved {
         let rates = MemoryRates { read_bytes_per_s: 1e10, copy_bytes_per_s: 9e9, triad_bytes_per_s: 9e9 };
-        Achieved { all_threads: rates, one_thread: rates, flops_per_s: 1e11, threads: 2, foreign_load: Some(foreign_load) }
+        Achieved {
+            all_threads: rates,
+            one_thread: rates,
+            flops_per_s: 1e11,
+            threads: 2,
+            foreign_load: Some(foreign_load),
+        }
     }
 
     #[test]

@@ -85,7 +85,9 @@ impl ProfileKeeper {
         }
         let options = &self.options.profile;
         let order = ProbeOrder { onnxruntime: options.config.onnxruntime.clone(), measure: true };
-        let (_, Some(achieved)) = probe(&options.workers, order).await else { return };
+        let (_, Some(achieved)) = probe(&options.workers, order).await else {
+            return;
+        };
         if bench::is_better(&achieved, before.as_ref()) {
             bench::keep(&options.home.agent("bench.json"), achieved);
             let hardware = read_hardware(&options.root, Some(achieved)).await;

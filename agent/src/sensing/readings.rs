@@ -234,7 +234,10 @@ pub fn is_urgent(told: &Readings, new: &Readings) -> bool {
         let state = threshold::next(&GateState::default(), readings, ouro_common::clock::Instant(0));
         std::mem::discriminant::<Gate>(&state.gate)
     };
-    told.power != new.power || told.charging != new.charging || told.draining.is_some() != new.draining.is_some() || level(told) != level(new)
+    told.power != new.power
+        || told.charging != new.charging
+        || told.draining.is_some() != new.draining.is_some()
+        || level(told) != level(new)
 }
 
 /// Whether `new` differs from what was published last by more than noise.

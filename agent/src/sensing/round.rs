@@ -96,7 +96,10 @@ mod tests {
         assert_eq!((hung, failed, well), (0, 0, 7));
         let warnings = round.into_warnings();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].path.ends_with("class/slow/temp") && warnings[0].problem.contains("has not answered"), "{warnings:?}");
+        assert!(
+            warnings[0].path.ends_with("class/slow/temp") && warnings[0].problem.contains("has not answered"),
+            "{warnings:?}"
+        );
         assert!(warnings[1].problem.contains("this sensor failed"));
     }
 }

@@ -64,10 +64,11 @@ fn row(node: &NodeView) -> Vec<Cell> {
     // The mark stands in a column that is never cut.
     let kind = format!("{}{}", text::cut(&node.kind, 8), if node.recorded { "*" } else { "" });
     let (state, tone) = state(node);
+    // Whom the operators keep work from needs no second mark.
     let (mark, tone) = match &node.gate {
-        Gate::Normal => ("", tone),
-        Gate::Light(_) => (" ½", Tone::Warn),
-        Gate::Refuse(_) => (" ✕", Tone::Bad),
+        Gate::Light(_) if node.admin == AdminState::Active => (" ½", Tone::Warn),
+        Gate::Refuse(_) if node.admin == AdminState::Active => (" ✕", Tone::Bad),
+        _ => ("", tone),
     };
     let known = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| UNKNOWN.to_string(), show);
     vec![
@@ -161,7 +162,10 @@ fn details(page: &mut Page, node: &NodeView) {
         );
     }
     let waits = [("cpu", node.pressure.cpu), ("memory", node.pressure.memory), ("io", node.pressure.io)];
-    let waits: Vec<_> = waits.iter().filter_map(|(name, stall)| Some(format!("{name} {} %", stall.as_ref()?.some.avg60_percent))).collect();
+    let waits: Vec<_> = waits
+        .iter()
+        .filter_map(|(name, stall)| Some(format!("{name} {} %", stall.as_ref()?.some.avg60_percent)))
+        .collect();
     if !waits.is_empty() {
         page.item(2, "waiting", &format!("work waited over the last minute for {}", waits.join(", ")));
     }

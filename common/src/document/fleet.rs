@@ -2,8 +2,8 @@
 
 use crate::container::Port;
 use crate::device::{PowerSource, Pressure, RuntimeAvailability};
-use crate::mfpi::Gate;
 use crate::id::{ContainerRef, Digest, NodeId};
+use crate::mfpi::Gate;
 use crate::module::ModuleState;
 use crate::step::AdminState;
 use serde::{Deserialize, Serialize};

@@ -37,11 +37,7 @@ impl Listener {
     }
 }
 
-fn listen(
-    subsystems: &[&str],
-    bell: &Notify,
-    (stopped, ready): (&UnixStream, &mpsc::Sender<io::Result<()>>),
-) -> io::Result<()> {
+fn listen(subsystems: &[&str], bell: &Notify, (stopped, ready): (&UnixStream, &mpsc::Sender<io::Result<()>>)) -> io::Result<()> {
     // Where no udevd repeats the kernel's events, as in most containers, the kernel itself is heard.
     let mut monitor = if Path::new(UDEVD).exists() { MonitorBuilder::new()? } else { MonitorBuilder::new_kernel()? };
     for subsystem in subsystems {

@@ -77,7 +77,11 @@ fn counted(count: usize, what: &str) -> String {
 
 /// The words up to the channel's name: `P0 CHANNEL A` of `P0 CHANNEL A DIMM 1`; the letter of `DIMM_A2`.
 fn channel((bank, slot): &(String, String)) -> Option<String> {
-    [bank, slot].into_iter().find_map(|text| named_channel(text)).or_else(|| lettered_slot(slot)).or_else(|| lettered_slot(bank))
+    [bank, slot]
+        .into_iter()
+        .find_map(|text| named_channel(text))
+        .or_else(|| lettered_slot(slot))
+        .or_else(|| lettered_slot(bank))
 }
 
 fn named_channel(text: &str) -> Option<String> {
@@ -226,8 +230,9 @@ mod tests {
         assert_eq!(figure(&two_channels.concat()), Some(2.0 * 25.6e9));
         let by_slot = [structure(0x2000, 64, 5600, "BANK 0", "DIMM_A2"), structure(0x2000, 64, 5600, "BANK 2", "DIMM_B2")];
         assert_eq!(figure(&by_slot.concat()), Some(2.0 * 44.8e9));
-        let soldered: Vec<u8> =
-            (0..8).flat_map(|n| structure(0x1000, 16, 6400, "BANK 0", &format!("Controller{}-Channel{}", n / 4, n % 4))).collect();
+        let soldered: Vec<u8> = (0..8)
+            .flat_map(|n| structure(0x1000, 16, 6400, "BANK 0", &format!("Controller{}-Channel{}", n / 4, n % 4)))
+            .collect();
         assert_eq!(figure(&soldered), Some(8.0 * 12.8e9));
         assert_eq!(figure(&structure(0x2000, 64, 3200, "", "DIMM 0")), Some(25.6e9), "one module is one channel");
     }

@@ -26,6 +26,7 @@ pub(crate) fn nodes() -> NodesDocument {
         accelerators: vec![],
         battery_percent: Some(67.0),
         charging: Some(true),
+        gate: Gate::Light("others use 97 % of the processor".into()),
         rtt_ms: Some(12.4),
         mfpi: Some(0.82),
         warnings: (0..4)
