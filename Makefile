@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build demo test fuzz test-arm lint bench bench-memory bench-idle install
+.PHONY: help prepare build modules demo test fuzz test-arm test-vm lint bench bench-memory bench-idle install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -28,8 +28,11 @@ prepare: ## install what building and testing needs and this machine lacks
 build: prepare ## build ouro-agent, ouro-server and ouroctl (PROFILE=dev or release)
 	@cargo build --locked --workspace --bins --profile $(PROFILE)
 
-demo: build ## a server and agents on this machine, and a request from one end to the other
-	@tests/demo/run
+modules: build ## the sample containers as two signed modules, in target/modules
+	@models/containers/pack $(TARGET_DIR)/modules
+
+demo: modules ## a server and agents on this machine, and a request from one end to the other
+	@OURO_MODULES=$(TARGET_DIR)/modules tests/demo/run
 
 lint: prepare ## format, clippy, licences and sources of the dependencies
 	@cargo fmt --all --check
@@ -51,6 +54,9 @@ fuzz: prepare ## every parser of the sensors against anything, for FUZZ_SECONDS 
 test-arm: prepare ## a static build for phones, tested under emulation (outside CI: several minutes)
 	@tests/arm/run
 
+test-vm: prepare ## real PCIe hot-plug of modules in a virtual machine (as root, outside CI: some minutes)
+	@tests/vm/run
+
 bench: prepare ## build for speed and measure
 	@cargo build --locked --workspace --bins --release
 	@OURO_BIN_DIR=$(TARGET_DIR)/release cargo run --locked --release -p ouro-bench
@@ -62,10 +68,14 @@ IDLE_SECONDS ?= 600
 bench-idle: build ## an agent at rest for IDLE_SECONDS (600), beside prometheus-node-exporter
 	@IDLE_SECONDS=$(IDLE_SECONDS) tests/bench/idle
 
+# Where the units point is PREFIX; the folder that a package is made from, DESTDIR, is in no file.
+INSTALL_PROFILE ?= release
+INSTALL_FROM = $(TARGET_DIR)/$(if $(filter dev,$(INSTALL_PROFILE)),debug,$(INSTALL_PROFILE))
 install: prepare ## build for speed and install into $(DESTDIR)$(PREFIX)
-	@cargo build --locked --workspace --bins --release
-	@for bin in ouro-agent ouro-server ouroctl; do install -D -m 0755 $(TARGET_DIR)/release/$$bin $(DESTDIR)$(PREFIX)/bin/$$bin; done
+	@cargo build --locked --workspace --bins --profile $(INSTALL_PROFILE)
+	@for bin in ouro-agent ouro-server ouroctl; do install -D -m 0755 $(INSTALL_FROM)/$$bin $(DESTDIR)$(PREFIX)/bin/$$bin; done
 	@for unit in ouro-agent ouro-server; do \
 	    install -D -m 0644 systemd/$$unit.service $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; \
 	    sed -i 's,/usr/bin/,$(PREFIX)/bin/,' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done
+	@install -D -m 0644 systemd/ouroboros.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/ouroboros.conf
 	@echo "installed in $(DESTDIR)$(PREFIX); docs/operations.md says how to start it"

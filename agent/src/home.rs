@@ -48,9 +48,14 @@ pub struct JoinedAs {
 
 impl AgentHome {
     /// The home according to the environment; the system's when it names none.
+    ///
+    /// A service's socket lies in the folder that systemd made for it, which `RUNTIME_DIRECTORY` names, systemd.exec(5):
+    /// its state is for root alone, and users of the machine look for the socket there.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let runtime = variable("RUNTIME_DIRECTORY").filter(|v| !v.is_empty());
+        let service = runtime.as_deref().and_then(|v| v.split(':').next()).map(|folder| Path::new(folder).join("agent.sock"));
         if let Some(home) = Home::from_environment(variable) {
-            return Self { socket: home.agent_socket(), home };
+            return Self { socket: service.unwrap_or_else(|| home.agent_socket()), home };
         }
         let system = Home::from_environment(|name| (name == "OUROBOROS_HOME").then(|| SYSTEM_HOME.to_string()));
         match system {
@@ -74,6 +79,11 @@ impl AgentHome {
     /// The socket the agent listens on.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+    /// Where to look for a running agent, in this order.
+    pub fn sockets(&self) -> impl Iterator<Item = &PathBuf> {
+        let others = self.home.sockets().iter().filter(|socket| **socket != self.socket);
+        std::iter::once(&self.socket).chain(others)
     }
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
@@ -184,5 +194,13 @@ mod tests {
         let home = AgentHome::from_environment(|_| None);
         assert_eq!(home.root(), Path::new(SYSTEM_HOME));
         assert_eq!(home.socket(), Path::new(SYSTEM_SOCKET));
+    }
+
+    #[test]
+    fn a_service_listens_where_systemd_made_a_folder_for_it() {
+        let variables = [("OUROBOROS_HOME", "/var/lib/x"), ("RUNTIME_DIRECTORY", "/run/ouroboros:/run/more")];
+        let home = AgentHome::from_environment(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_string()));
+        assert_eq!(home.root(), Path::new("/var/lib/x"));
+        assert_eq!(home.socket(), Path::new("/run/ouroboros/agent.sock"));
     }
 }

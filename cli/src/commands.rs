@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod login;
 mod man;
+mod module;
 mod modules;
 mod node;
 mod nodes;
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// End a request
     Cancel(cancel::Arguments),
     /// Which modules sit where, with their containers
+    /// Build, sign, check and write modules
+    #[command(subcommand)]
+    Module(module::Verb),
     Modules(modules::Arguments),
     /// Decide about nodes: drain, approve, quarantine, remove, label
     #[command(subcommand)]
@@ -75,6 +79,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<E
         Command::Explain(arguments) => explain::run(&arguments, context).await,
         Command::Requests(arguments) => requests::run(&arguments, context).await,
         Command::Cancel(arguments) => cancel::run(&arguments, context).await,
+        Command::Module(verb) => module::run(verb, context).await,
         Command::Modules(arguments) => modules::run(&arguments, context).await,
         Command::Node(verb) => node::run(verb, context).await,
         Command::Poison(verb) => poison::run(verb, context).await,

@@ -10,9 +10,14 @@ mod arguments;
 mod client;
 mod commands;
 mod console;
+mod disks;
 mod exit;
+mod image;
+mod keys;
 mod output;
+mod raw_device;
 mod selector;
+mod transfer;
 
 use arguments::Ouroctl;
 use clap::Parser as _;

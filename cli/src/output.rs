@@ -8,6 +8,8 @@ pub(crate) mod explain;
 pub(crate) mod fault;
 pub(crate) mod fleet_summary;
 pub(crate) mod graph;
+pub(crate) mod module;
+pub(crate) mod module_devices;
 pub(crate) mod modules;
 pub(crate) mod node_changes;
 pub(crate) mod nodes;

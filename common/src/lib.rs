@@ -15,4 +15,5 @@ pub mod id;
 pub mod mfpi;
 pub mod module;
 pub mod plan;
+pub mod readable;
 pub mod step;

@@ -1,13 +1,17 @@
 //! The command line of `ouro-server`.
 
+use crate::backup::{BackedUp, Restored, backup, restore};
 use crate::daemon::{Options, Service};
 use crate::init::init;
+use crate::store::Ticker as _;
 use crate::ticker::SystemTicker;
 use clap::{Parser, Subcommand};
+use ouro_common::clock::WallTime;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::home::Home;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -35,6 +39,19 @@ enum Verb {
         /// Every new node waits until an operator approves it, whatever its token says.
         #[arg(long)]
         require_approval: bool,
+    },
+    /// Write the whole fleet into one file, while the server runs or not. Keep it secret: the CA's key is in it.
+    Backup {
+        /// Where to; a file that is there is replaced.
+        file: PathBuf,
+    },
+    /// Make this home the fleet of a backup. Steps that were under way are given out anew.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Move a fleet that is in this home aside.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -67,7 +84,42 @@ pub async fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
             write(out, &format!("listening on {}\n  address file  {}\n", service.address(), home.server_address().display()))?;
             service.run(stop_signal()?).await
         }
+        Verb::Backup { file } => {
+            let made = backup(&home, &file, ticker.wall())?;
+            write(out, &backed_up(&made, &file))
+        }
+        Verb::Restore { file, force } => {
+            let done = restore(&home, &file, force, ticker.as_ref())?;
+            write(out, &restored(&done, &home))
+        }
     }
+}
+
+fn backed_up(made: &BackedUp, file: &Path) -> String {
+    let gone = if made.gone > 0 { format!(" ({} were gone: their time was over)", made.gone) } else { String::new() };
+    format!(
+        "The fleet was written to {}, {} KiB\n  requests  {}\n  nodes     {}\n  blobs     {}{gone}\n\n\
+         Keep it secret: who has it can sign certificates of this fleet.\n",
+        file.display(),
+        made.bytes.div_ceil(1024),
+        made.store.requests,
+        made.store.nodes,
+        made.store.blobs.len() - made.gone,
+    )
+}
+
+fn restored(done: &Restored, home: &Home) -> String {
+    let replaced = done.replaced.as_ref().map(|p| format!("  moved aside  {}\n", p.display())).unwrap_or_default();
+    format!(
+        "The fleet of {} is in {}\n  requests     {}\n  nodes        {}\n  generation   {}\n{replaced}\n\
+         Next:  ouro-server run\n\
+         Nodes come back by themselves. Tokens and removals are as they were then: look at `ouroctl token list` and `ouroctl nodes`.\n",
+        WallTime(done.taken_unix_ms),
+        home.server().display(),
+        done.requests,
+        done.nodes,
+        done.generation,
+    )
 }
 
 fn write(out: &mut dyn Write, text: &str) -> Result<(), Fault> {

@@ -15,6 +15,7 @@ mod intent;
 mod lexicon;
 mod payload;
 mod phrases;
+mod quantity;
 mod reading;
 mod refuse;
 mod rules;

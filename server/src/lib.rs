@@ -1,6 +1,7 @@
 //! The server of Ouroboros: it takes offloaded requests, plans them, places their steps and keeps what is acknowledged.
 
 pub mod api;
+pub mod backup;
 pub mod blobs;
 pub mod command;
 pub mod daemon;

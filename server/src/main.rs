@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use ouro_server::command::{Command, run};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -10,7 +10,12 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let command = Command::parse();
     let filter = EnvFilter::try_from_env("OUROBOROS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     match run(command, &mut std::io::stdout()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

@@ -4,22 +4,29 @@
 //! Every fleet lives in a folder of its own and ends with the value that holds it. Nothing is proved by a sleep: tests wait
 //! for a condition, with limits far above what it takes.
 
+pub use bench::Bench;
 pub use client::{Asking, Client, Identity, request, single_step};
 pub use fleet::{Fleet, FleetOptions};
+pub use loop_device::LoopDevice;
 pub use node::{Node, NodeOptions};
 pub use ouroctl::{Ouroctl, Outcome};
 pub use process::Process;
+pub use relay::Relay;
 pub use server::Server;
 pub use testbed::Testbed;
 pub use transcript::check_transcript;
 pub use wait::{LONG, SHORT, eventually};
 
 pub mod assets;
+mod bench;
 mod client;
+pub mod containers;
 mod fleet;
+mod loop_device;
 mod node;
 mod ouroctl;
 mod process;
+mod relay;
 mod server;
 mod testbed;
 pub mod texts;

@@ -155,8 +155,15 @@ pub async fn ask_status(home: &AgentHome) -> Result<AgentStatus, Fault> {
             .at(home.socket().display())
             .remedy("start it with `ouro-agent run`")
     };
-    let endpoint = Endpoint::try_from(format!("unix:{}", home.socket().display())).map_err(|_| absent())?;
-    let channel = endpoint.connect().await.map_err(|_| absent())?;
+    let mut connected = None;
+    for socket in home.sockets() {
+        let endpoint = Endpoint::try_from(format!("unix:{}", socket.display())).map_err(|_| absent())?;
+        connected = endpoint.connect().await.ok();
+        if connected.is_some() {
+            break;
+        }
+    }
+    let channel = connected.ok_or_else(absent)?;
     let reply = AgentClient::new(channel).status(wire::StatusRequest {}).await.map_err(|status| fault_of(&status))?;
     read_document(Some(&reply.into_inner()), SCHEMA)
 }

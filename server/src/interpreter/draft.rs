@@ -1,6 +1,8 @@
 //! The graph while it is written: step ids, readable tags, no step twice, and the last step that composes.
 
 use super::capability::Capability;
+use super::quantity::parameters;
+use super::words::Word;
 use ouro_common::container::MediaType;
 use ouro_common::envelope::PROMPT_TAG;
 use ouro_common::id::Name;
@@ -21,17 +23,19 @@ pub(crate) type Written = Vec<(Name, Tagged)>;
 
 /// A graph being written.
 #[derive(Debug, Clone)]
-pub(crate) struct Draft {
+pub(crate) struct Draft<'a> {
+    /// The words of the request, where the numbers stand.
+    words: &'a [Word],
     steps: Vec<Step>,
     taken: BTreeSet<Name>,
     known: Vec<(usize, BTreeMap<Name, Tags>, Written)>,
 }
 
-impl Draft {
-    /// An empty graph beside the tags that come with the request.
-    pub(crate) fn new(given: impl IntoIterator<Item = Name>) -> Self {
+impl<'a> Draft<'a> {
+    /// An empty graph beside the tags that come with the request; its steps take their numbers from `words`.
+    pub(crate) fn new(given: impl IntoIterator<Item = Name>, words: &'a [Word]) -> Self {
         let prompt = Name::from_text(PROMPT_TAG, PROMPT_TAG);
-        Self { steps: Vec::new(), taken: given.into_iter().chain([prompt]).collect(), known: Vec::new() }
+        Self { words, steps: Vec::new(), taken: given.into_iter().chain([prompt]).collect(), known: Vec::new() }
     }
 
     /// How many steps there are.
@@ -55,7 +59,7 @@ impl Draft {
             id: Name::from_text(&format!("s{}", self.steps.len() + 1), "s"),
             container: capability.manifest.reference(),
             digest: capability.digest,
-            params: serde_json::json!({}),
+            params: parameters(capability.manifest, self.words),
             inputs: inputs.clone(),
             outputs: written.iter().map(|(port, out)| (port.clone(), out.tag.clone())).collect(),
         });

@@ -60,6 +60,8 @@ pub(crate) struct Reading {
     pub(crate) content: Vec<String>,
     /// Languages that are named, by their plain words.
     pub(crate) languages: Vec<String>,
+    /// The words of the request without a text that came with it.
+    pub(crate) words: Vec<Word>,
 }
 
 /// Whether the prompt brings its own text.
@@ -133,6 +135,7 @@ impl Reader {
         reading.generic |= text.iter().all(|w| SILENT.split_whitespace().any(|s| s == w.plain));
         self.content(&text, &kept, &mut reading);
         reading.text = if parted.has_text { TextInPrompt::Certain } else { self.text_in_prompt(&text, &kept, &reading) };
+        reading.words = text;
         reading
     }
 

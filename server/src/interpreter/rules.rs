@@ -89,7 +89,7 @@ impl<'a> Planner<'a> {
             return Err(Obstacle::NoContainers);
         }
         let asks = self.all_asks()?;
-        let mut draft = Draft::new(self.request.inputs.iter().map(|i| i.tag.clone()));
+        let mut draft = Draft::new(self.request.inputs.iter().map(|i| i.tag.clone()), &self.reading.words);
         let (mut results, mut parts) = (Results::new(), Vec::new());
         for ask in &asks {
             match self.serve(ask, &asks, &mut draft, &mut results, 0) {
@@ -105,7 +105,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Writes the steps for `ask`; what it reads from another ask is written first.
-    fn serve(&self, ask: &Ask, asks: &[Ask], draft: &mut Draft, results: &mut Results, depth: usize) -> Result<Vec<Tagged>, Obstacle> {
+    fn serve(&self, ask: &Ask, asks: &[Ask], draft: &mut Draft<'_>, results: &mut Results, depth: usize) -> Result<Vec<Tagged>, Obstacle> {
         if let Some(done) = results.get(&ask.target) {
             return Ok(done.clone());
         }
@@ -259,7 +259,7 @@ impl<'a> Planner<'a> {
     }
 
     /// One answer: the single result, or all of them composed.
-    fn finish(&self, mut draft: Draft, parts: Vec<Tagged>) -> Result<Plan, Obstacle> {
+    fn finish(&self, mut draft: Draft<'_>, parts: Vec<Tagged>) -> Result<Plan, Obstacle> {
         let mut sinks = draft.sinks(parts);
         if sinks.len() > 1 {
             let takes_all = |c: &Capability<'_>| {

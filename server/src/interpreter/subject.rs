@@ -34,7 +34,7 @@ impl Use<'_> {
     }
 
     /// Writes it and its chains.
-    pub(crate) fn write(&self, draft: &mut Draft, capabilities: &[Capability<'_>]) -> Written {
+    pub(crate) fn write(&self, draft: &mut Draft<'_>, capabilities: &[Capability<'_>]) -> Written {
         let mut inputs = BTreeMap::new();
         for (port, many, feeds) in &self.ports {
             let mut tags = Vec::new();

@@ -4,7 +4,9 @@
 //! processes must not open one database; whoever starts the server locks its home for that.
 
 mod accept;
+mod backup;
 mod blame;
+mod chains;
 mod claim;
 mod clock;
 mod collect;
@@ -28,6 +30,8 @@ mod threads;
 mod verb_error;
 mod verbs;
 mod view;
+
+pub use backup::DatabaseCopy;
 
 use super::{StoreError, Ticker};
 use clock::StoreClock;
@@ -97,11 +101,31 @@ impl SqliteStore {
     pub fn raise_generation(path: &Path, ticker: &dyn Ticker) -> Result<u32, StoreError> {
         let site = Site::new(path);
         let raise = || -> Outcome<u32> {
-            let (conn, _, generation) = prepare(path, ticker.wall())?;
-            conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'", [])?;
+            let (mut conn, now, generation) = prepare(path, ticker.wall())?;
+            let tx = conn.transaction()?;
+            tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'", [])?;
+            backup::take_back_what_was_given(&Db { conn: &tx, now, wall: ticker.wall(), generation })?;
+            tx.commit()?;
             Ok(generation + 1)
         };
         raise().map_err(|error| site.tell(error))
+    }
+
+    /// Copies the database at `from`, which a server may be using, to `to`, as it is at one moment; what the copy needs.
+    ///
+    /// # Errors
+    /// One of the two files cannot be used.
+    pub fn copy(from: &Path, to: &Path) -> Result<DatabaseCopy, StoreError> {
+        let site = Site::new(to);
+        create(to).and_then(|()| backup::copy(from, to)).map_err(|error| site.tell(error))
+    }
+
+    /// Checks that the database at `path` is whole; what it needs.
+    ///
+    /// # Errors
+    /// It is damaged, or no database.
+    pub fn check(path: &Path) -> Result<DatabaseCopy, StoreError> {
+        backup::check(path).map_err(|error| Site::new(path).tell(error))
     }
 
     fn spawn(&mut self, name: &str, site: &Site, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use crate::output::quantity::{bytes, span_ms};
 use crate::output::{Format, Tone, fault, json, text};
 use ouro_common::document::ResultDocument;
 use ouro_common::error::{Fault, FaultCode};
+use ouro_common::readable::{heading_of, json_as_text};
 use ouro_common::step::RequestState;
 
 /// Prints the end and finds the exit code.
@@ -66,6 +67,9 @@ fn print_answer(answer: &[u8], ended: &Ended, context: &mut Context<'_>) -> Resu
         context.console.note(&line);
         return Ok(());
     };
+    if terminal && let Some(readable) = readable(&ended.result, text) {
+        return context.console.print(&format!("{}\n", text::for_terminal(&readable)));
+    }
     let mut rest = text;
     if !ended.shown.is_empty() {
         match std::str::from_utf8(&ended.shown).ok().and_then(|shown| text.strip_prefix(shown)) {
@@ -76,6 +80,13 @@ fn print_answer(answer: &[u8], ended: &Ended, context: &mut Context<'_>) -> Resu
     let rest = if terminal { text::for_terminal(rest) } else { rest.to_string() };
     let end = if text.ends_with('\n') { "" } else { "\n" };
     context.console.print(&format!("{rest}{end}"))
+}
+
+/// A single result in JSON as a person reads it; pipes get it as it is.
+fn readable(result: &ResultDocument, answer: &str) -> Option<String> {
+    let heading = heading_of(result.tag.as_ref().map_or("answer", |tag| tag.as_str()));
+    let value = (result.media.as_deref() == Some("application/json")).then(|| serde_json::from_str(answer).ok())??;
+    Some(json_as_text(&heading, &value))
 }
 
 fn without_reason(result: &ResultDocument) -> Fault {
@@ -151,6 +162,16 @@ mod tests {
     fn a_pipe_gets_the_answer_and_nothing_else() {
         assert_eq!(shown(ended(result(RequestState::Done), Some(b"German")), "table"), (0, "German\n".into(), String::new()));
         assert_eq!(shown(ended(result(RequestState::Done), Some(b"a\n")), "quiet"), (0, "a\n".into(), String::new()));
+    }
+
+    #[test]
+    fn a_single_result_in_json_reads_as_a_sentence() {
+        let language = ResultDocument { media: Some("application/json".into()), ..result(RequestState::Done) };
+        let answer = r#"{"language":"de","name":"German","confidence":0.97}"#;
+        assert_eq!(readable(&language, answer).as_deref(), Some("Language: German (97 % sure)"));
+        assert_eq!(readable(&language, "{broken"), None);
+        assert_eq!(readable(&result(RequestState::Done), answer), None, "what is no JSON by its type stays as it is");
+        assert_eq!(shown(ended(language, Some(answer.as_bytes())), "table").1, format!("{answer}\n"), "a pipe gets the bytes");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::columns::{Text, count, json, text};
 use super::db::Db;
 use super::steps::{self, StepRow, moment};
 use super::verb_error::{Outcome, VerbError};
-use super::{ends, plans, standing};
+use super::{chains, ends, plans, standing};
 use crate::store::{CommitOutcome, OutputRecord};
 use ouro_common::id::{AttemptKey, Name, NodeId};
 use ouro_common::plan::Step;
@@ -48,18 +48,20 @@ pub(super) fn commit(
     outputs: Vec<OutputRecord>,
     phases_ms: BTreeMap<String, f64>,
 ) -> Outcome<CommitOutcome> {
-    let Some((attempt, mut row)) = load_attempt(db, key)? else {
+    let found = load_attempt(db, key)?;
+    // What was given out before a restore, or after the backup: nobody knows any more what became of it.
+    if found.is_none() && key.epoch.generation < db.generation {
+        return Ok(CommitOutcome::Stale);
+    }
+    let Some((attempt, mut row)) = found.filter(|(attempt, _)| attempt.node == node) else {
         return Ok(CommitOutcome::NotYours);
     };
-    if attempt.node != node {
-        return Ok(CommitOutcome::NotYours);
-    }
     if attempt.state == AttemptState::Committed {
         return Ok(CommitOutcome::Repeat);
     }
     // A step taken back but not given away again is still this node's to finish.
     let open = matches!(row.state, StepState::Assigned | StepState::Ready);
-    if !open || row.epochs != key.epoch.n {
+    if !open || row.epochs != key.epoch.n || key.epoch.generation != db.generation {
         return Ok(CommitOutcome::Stale);
     }
     let bound = bind(&row.step, outputs).map_err(|port| VerbError::not_found("output port", format!("{port} of {key}")))?;
@@ -85,6 +87,7 @@ pub(super) fn commit(
     let name: Option<String> = db.one("SELECT name FROM nodes WHERE id = ?1", [text(&node)], |r| r.get(0))?;
     db.event(key.request, "committed", Some(&key.step), &format!("by {}", name.unwrap_or_else(|| node.to_string())))?;
     standing::committed(db, &row, node)?;
+    chains::advance(db, key.request, key.plan)?;
     let now_ready = plans::unblock(db, key.request, key.plan)?;
     let request_done = ends::settle(db, key.request)? || ends::has_ended(db, key.request)?;
     Ok(CommitOutcome::Committed { now_ready: if request_done { 0 } else { now_ready }, request_done })

@@ -1,10 +1,11 @@
 //! What only this backend can show: the conformance suite on its files, a process killed at any moment, a full disk.
 
 use super::SqliteStore;
-use crate::store::conformance::{HandTicker, Make, conformance_suite};
-use crate::store::{AcceptOutcome, Store, StoreError, Ticker};
+use crate::store::conformance::{Ground, HandTicker, Make, Node, chain, conformance_suite};
+use crate::store::{AcceptOutcome, CommitOutcome, FailOutcome, Store, StoreError, Ticker};
 use ouro_common::envelope::{Envelope, Mode, PROTOCOL_VERSION, Principal, Privacy};
 use ouro_common::id::RequestId;
+use ouro_common::step::{FailureClass, LossReason, RequestState};
 use rusqlite::Connection;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -121,6 +122,43 @@ async fn a_restored_backup_gives_higher_epochs_and_a_newer_schema_is_refused() {
     Connection::open(&path).unwrap().execute("INSERT INTO migrations VALUES (99, 0)", []).unwrap();
     let Err(error) = open(&path) else { panic!("it was opened") };
     assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_given_out_before_a_restore_is_stale_after_it() {
+    let home = TempDir::new().unwrap();
+    let (path, copy) = (home.path().join("fleet.db"), home.path().join("copy.db"));
+    let at = |path: &Path| -> Make {
+        let path = path.to_path_buf();
+        Box::new(move |ticker: Arc<dyn Ticker>| Arc::new(SqliteStore::open(&path, ticker).unwrap()))
+    };
+    let ground = Ground::new(&at(&path));
+    let node = ground.node("host").await;
+    let request = ground.request(&chain()).await;
+    ground.run(request, "s1", &node, false).await;
+    let before = ground.place(request, "s2", &node).await;
+    let inventory = SqliteStore::copy(&path, &copy).unwrap();
+    assert_eq!((inventory.requests, inventory.nodes, inventory.generation), (1, 1, 1));
+    // What happens after the backup is unknown to the restored store.
+    ground.store.release_attempts(node.id, LossReason::NodeLost, &[]).await.unwrap();
+    let after = ground.place(request, "s2", &node).await;
+    assert_eq!(after.epoch.n, before.epoch.n + 1);
+    drop(ground);
+    SqliteStore::raise_generation(&copy, &HandTicker::default()).unwrap();
+    assert_eq!(SqliteStore::check(&copy).unwrap(), crate::store::DatabaseCopy { generation: 2, ..inventory });
+    let ground = Ground::new(&at(&copy));
+    assert!(ground.store.live_attempts(None).await.unwrap().is_empty());
+    for old in [&before, &after] {
+        assert_eq!(ground.commit(old, &node, false).await, CommitOutcome::Stale, "{old}");
+        assert!(!matches!(ground.fail(old, &node, FailureClass::Error, None).await, FailOutcome::Judged(_)), "{old}");
+    }
+    let node = Node { session_epoch: ground.online(node.id).await, ..node };
+    let fresh = ground.place(request, "s2", &node).await;
+    assert_eq!((fresh.epoch.generation, fresh.epoch.n), (2, 2));
+    assert!(fresh.epoch > after.epoch);
+    assert!(matches!(ground.commit(&fresh, &node, false).await, CommitOutcome::Committed { .. }));
+    ground.run(request, "s3", &node, false).await;
+    assert_eq!(ground.state(request).await, RequestState::Done);
 }
 
 #[test]
