@@ -46,10 +46,11 @@ test: lint ## everything: lint, then all tests, those of the source tree's rules
 
 # The same properties as in `make test`, for longer; each says how many cases it had and how many a second.
 FUZZ_SECONDS ?= 600
-fuzz: prepare ## every parser of the sensors against anything, for FUZZ_SECONDS (600)
+fuzz: prepare ## every parser of the sensors and model files against anything, for FUZZ_SECONDS (600)
 	@cargo test --locked -p ouro-agent --lib --test damaged_machines --no-run
-	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
-	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-engine --lib survives_anything -- --nocapture
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
 
 test-arm: prepare ## a static build for phones, tested under emulation (outside CI: several minutes)
 	@tests/arm/run

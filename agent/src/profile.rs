@@ -101,6 +101,7 @@ pub async fn find_out(options: &ProfileOptions) -> NodeProfile {
         bandwidth_bytes_per_s: achieved.map(|a| a.all_threads.read_bytes_per_s),
         flops_per_s: achieved.map(|a| a.flops_per_s),
         disk_bytes_per_s: None,
+        hash_bytes_per_s: None,
         slots: config.slots(logical_cpus()),
         first_pass_model: first_pass_model(config),
         hardware,
