@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// The node as `ouroctl nodes --output json` shows it.
