@@ -31,8 +31,8 @@ build: prepare ## build ouro-agent, ouro-server and ouroctl (PROFILE=dev or rele
 modules: build ## the sample containers as two signed modules, in target/modules
 	@models/containers/pack $(TARGET_DIR)/modules
 
-demo: build ## a server and agents on this machine, and a request from one end to the other
-	@tests/demo/run
+demo: modules ## a server and agents on this machine, and a request from one end to the other
+	@OURO_MODULES=$(TARGET_DIR)/modules tests/demo/run
 
 lint: prepare ## format, clippy, licences and sources of the dependencies
 	@cargo fmt --all --check
@@ -46,10 +46,11 @@ test: lint ## everything: lint, then all tests, those of the source tree's rules
 
 # The same properties as in `make test`, for longer; each says how many cases it had and how many a second.
 FUZZ_SECONDS ?= 600
-fuzz: prepare ## every parser of the sensors against anything, for FUZZ_SECONDS (600)
+fuzz: prepare ## every parser of the sensors and model files against anything, for FUZZ_SECONDS (600)
 	@cargo test --locked -p ouro-agent --lib --test damaged_machines --no-run
-	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
-	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-engine --lib survives_anything -- --nocapture
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
 
 # The tests of `make test` that kill and cut, with more agents and for longer; they print what was killed and how all ended.
 test-faults: prepare ## kill everything at random for two minutes, cut all lines: what was acknowledged ends, nobody is blamed

@@ -124,6 +124,9 @@ fn an_expired_certificate_may_renew_itself_and_nothing_else() {
     }
 }
 
+/// Another wall clock for a program.
+type Clock = fn(Command) -> Command;
+
 /// Runs a program under another wall clock.
 fn at(time: &str, node: Command) -> Command {
     let mut command = Command::new("faketime");
@@ -140,7 +143,7 @@ fn machines_with_absurd_clocks_join_and_work() {
         return skipped("faketime is not installed; packaging/prepare does that");
     }
     let mut fleet = Fleet::new();
-    let clocks: [(&str, fn(Command) -> Command); 2] =
+    let clocks: [(&str, Clock); 2] =
         [("old", |command| at("@1970-01-02 00:00:00", command)), ("new", |command| at("@2099-06-01 00:00:00", command))];
     for (name, clock) in clocks {
         let node = Node::prepare(&fleet.path(name), &NodeOptions::new(name, &[]));
