@@ -93,6 +93,7 @@ pub async fn find_out(home: &AgentHome, config: &Config, root: &HostRoot, worker
         bandwidth_bytes_per_s,
         flops_per_s: measured.map(|m| m.flops_per_s),
         disk_bytes_per_s: None,
+        hash_bytes_per_s: None,
         slots: config.slots(logical_cpus()),
         first_pass_model: first_pass_model(config),
         hardware,

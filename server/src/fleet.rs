@@ -102,7 +102,11 @@ pub struct SessionView {
 
 /// All open sessions.
 #[derive(Default)]
-pub struct Fleet(Mutex<BTreeMap<NodeId, Session>>);
+pub struct Fleet {
+    sessions: Mutex<BTreeMap<NodeId, Session>>,
+    /// Nodes of which something has changed that decisions read.
+    touched: Mutex<BTreeSet<NodeId>>,
+}
 
 impl Fleet {
     /// Enters a session; an older one of the same node is told to close.
@@ -119,6 +123,7 @@ impl Fleet {
             ping: None,
             told: BTreeSet::new(),
         };
+        self.touch(node);
         if let Some(old) = self.table().insert(node, session) {
             let _ = old.commands.try_send(NodeCommand::Close("the node opened another session".into()));
         }
@@ -130,6 +135,7 @@ impl Fleet {
         if table.get(&node).is_some_and(|s| s.epoch == epoch)
             && let Some(session) = table.remove(&node)
         {
+            self.touch(node);
             let _ = session.commands.try_send(NodeCommand::Close(why.to_string()));
         }
     }
@@ -137,11 +143,16 @@ impl Fleet {
     /// Notes a sign of life, and readings if they came with it.
     pub fn heard(&self, node: NodeId, epoch: u64, readings: Option<Readings>, now: Instant) {
         if let Some(session) = self.table().get_mut(&node).filter(|s| s.epoch == epoch) {
+            let (level, silent) = (session.gate.gate.clone(), now.since(session.last_seen) >= SUSPECT_AFTER);
+            let changed = readings.is_some() || silent;
             session.last_seen = now;
             if let Some(readings) = readings {
                 session.readings = readings;
             }
             session.gate = threshold::next(&session.gate, &session.readings, now);
+            if changed || session.gate.gate != level {
+                self.touch(node);
+            }
         }
     }
 
@@ -208,6 +219,7 @@ impl Fleet {
             let _ = waiting.send(());
         }
         if let Some((_, sent)) = session.ping.take_if(|(n, _)| *n == nonce) {
+            self.touch(node);
             session.round_trip = Some(RoundTrip::after(session.round_trip, sent.elapsed().as_secs_f64()));
         }
     }
@@ -238,8 +250,18 @@ impl Fleet {
         self.table().contains_key(&node)
     }
 
+    /// Something has changed that decisions read of a node.
+    pub fn touch(&self, node: NodeId) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+    }
+
+    /// The nodes that were touched since this was asked last.
+    pub fn take_touched(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<NodeId, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod reconcile;
 pub mod relay;
 pub mod result;
 pub mod scheduler;
+pub mod simulate;
 pub mod store;
 pub mod ticker;
 pub mod watch;

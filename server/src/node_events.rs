@@ -67,7 +67,7 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
         }
         NodeEvent::Announced(announcement) => {
             world.store.announce(node, epoch, &announcement).await?;
-            world.nodes_changed();
+            world.node_changed(node);
             world.doorbell.notify_one();
         }
         NodeEvent::Failed { key, class, why, evidence } => failed(world, node, &key, (class, why, evidence)).await?,
@@ -114,11 +114,11 @@ async fn finished(
     let ended = world.live.end(key);
     if let (AckVerdict::Committed, Some((container, predicted))) = (verdict, ended) {
         let mut residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = residuals.entry((node, container)).or_default();
+        let entry = residuals.entry(node).or_default().entry(container).or_default();
         *entry = entry.learn(&predicted, &ActualPhases::from_ms(&phases_ms));
     }
     if let CommitOutcome::Committed { request_done, .. } = outcome {
-        world.nodes_changed();
+        world.node_committed(node);
         if request_done {
             stop_rest(world, key.request, RequestState::Done);
         }
@@ -163,7 +163,7 @@ async fn failed(
     world.fleet.attempt_ended(node, key);
     world.live.end(key);
     // Its container may be switched off there now.
-    world.nodes_changed();
+    world.node_changed(node);
     if matches!(outcome, FailOutcome::Judged(StepVerdict::Failed | StepVerdict::Poisoned)) {
         stop_rest(world, key.request, RequestState::Failed);
     }

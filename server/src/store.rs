@@ -113,6 +113,8 @@ pub trait Store: Send + Sync {
     async fn announce(&self, node: NodeId, session_epoch: u64, announcement: &Announcement) -> Result<bool, StoreError>;
     /// Every node that was not removed.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
+    /// One node, unless it was removed.
+    async fn node(&self, node: NodeId) -> Result<Option<NodeRecord>, StoreError>;
     /// Changes what operators decide about a node; who is removed loses its attempts, its session and what it holds.
     async fn change_node(&self, node: NodeId, change: NodeChange, by: &str) -> Result<NodeChanged, StoreError>;
     /// Registers this process and marks the sessions of every other instance as closed: one instance per SQLite store.

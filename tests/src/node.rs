@@ -80,6 +80,7 @@ pub struct Node {
     name: String,
     home: PathBuf,
     process: Option<Process>,
+    wrap: fn(Command) -> Command,
 }
 
 impl Node {
@@ -90,7 +91,14 @@ impl Node {
         let containers: Vec<&str> = options.containers.iter().map(String::as_str).collect();
         crate::assets::module_with(&modules, &containers);
         std::fs::write(home.join("agent.toml"), options.toml(&modules)).expect("the configuration can be written");
-        Self { name: options.name.clone(), home: home.into(), process: None }
+        Self { name: options.name.clone(), home: home.into(), process: None, wrap: |command| command }
+    }
+
+    /// With its program run by another one, such as `faketime`.
+    #[must_use]
+    pub fn wrapped(mut self, wrap: fn(Command) -> Command) -> Self {
+        self.wrap = wrap;
+        self
     }
 
     /// Runs `ouro-agent` with `arguments` on this node's home to its end.
@@ -101,7 +109,7 @@ impl Node {
     fn agent(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("ouro-agent"));
         command.args(arguments).env("OUROBOROS_HOME", &self.home).env("RUST_LOG", "info");
-        command
+        (self.wrap)(command)
     }
 
     /// Joins the fleet.

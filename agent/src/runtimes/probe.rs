@@ -20,7 +20,6 @@ pub fn probe(order: &ProbeOrder) -> Word {
         says("builtin", true, format!("ouro-agent {}", env!("CARGO_PKG_VERSION"))),
         says("gguf", true, format!("ouro-engine {}", env!("CARGO_PKG_VERSION"))),
         onnx,
-        says("oci", false, "this agent runs no OCI images".into()),
     ];
     let measured = if order.measure { bandwidth::measure() } else { None };
     let measured = measured.map(|m| Measured { bandwidth_bytes_per_s: m.read_bytes_per_s, flops_per_s: m.flops_per_s });

@@ -7,10 +7,13 @@ use super::chain::{Awaited, Board, complete};
 use super::files::StepFolder;
 use super::{Assignment, Outbox, Outcome};
 use crate::durable::Keep;
-use crate::modules::{Installed, Modules};
+use crate::logs::LogBook;
+use crate::modules::{Installed, Modules, Source};
+use crate::oci::{Oci, OciOrder};
+use crate::runtimes::Job;
 use crate::spool::{Spool, hash_file};
 use crate::uplink::Link;
-use crate::workers::{Pool, RunFailure};
+use crate::workers::{Pool, RunFailure, RunTimes};
 use ouro_common::container::{Manifest, Runtime};
 use ouro_common::error::FaultCode;
 use ouro_common::id::{AttemptKey, Digest};
@@ -34,6 +37,10 @@ pub struct StepsOptions {
     pub slots: u32,
     /// The workers.
     pub pool: Pool,
+    /// What runs containers that are programs, where there is something.
+    pub oci: Option<Oci>,
+    /// What containers say.
+    pub logs: LogBook,
     /// The containers.
     pub modules: Modules,
     /// Large results.
@@ -197,7 +204,7 @@ impl Steps {
         };
         let chunks = self.chunks(step, &installed);
         let job = folder.job(step, files, chunks.is_some());
-        let times = options.pool.run(&installed, job, chunks, cancel).await?;
+        let times = self.run(step, &installed, job, chunks, cancel).await?;
         let (step, spool) = (step.clone(), options.spool.clone());
         let collected = tokio::task::spawn_blocking(move || folder.outputs(&step, &installed.container, &spool));
         let outputs = collected
@@ -207,6 +214,28 @@ impl Steps {
         let phases = [("fetch", ms(fetch)), ("plug", ms(times.plug)), ("run", ms(times.run))];
         let phases_ms: BTreeMap<String, f64> = phases.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
         Ok(Outcome::Made { outputs, phases_ms })
+    }
+
+    /// Runs the container by what it is, and keeps what it says.
+    async fn run(
+        &self,
+        step: &Assignment,
+        installed: &Installed,
+        job: Job,
+        chunks: Option<mpsc::Sender<String>>,
+        cancel: &CancellationToken,
+    ) -> Result<RunTimes, RunFailure> {
+        let options = &self.0.options;
+        let log = options.logs.begin(&step.key);
+        let Source::RootFs(layers) = &installed.source else {
+            return options.pool.run(installed, job, chunks, &log.writer, cancel).await;
+        };
+        let Some(oci) = &options.oci else {
+            let why = "this node has no OCI runtime that works; `ouro-agent status` says why";
+            return Err(RunFailure::new(FailureClass::LoadFailed, why));
+        };
+        let order = OciOrder { container: &installed.container, layers, job: &job, log: log.writer.clone() };
+        oci.run(order, cancel).await
     }
 
     fn installed(&self, step: &Assignment) -> Result<Installed, RunFailure> {

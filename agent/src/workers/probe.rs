@@ -23,6 +23,6 @@ pub async fn probe(options: &WorkerOptions, order: ProbeOrder) -> (Vec<RuntimeAv
     outcome.unwrap_or_else(|why| {
         tracing::error!(why, "the runtimes could not be probed");
         let none = |runtime: &str| RuntimeAvailability { runtime: runtime.into(), available: false, detail: why.clone() };
-        (["builtin", "gguf", "onnx", "oci"].map(none).to_vec(), None)
+        (["builtin", "gguf", "onnx"].map(none).to_vec(), None)
     })
 }

@@ -49,6 +49,9 @@ pub struct NodeProfile {
     pub flops_per_s: Option<f64>,
     /// Achieved sequential read speed of the medium that holds the modules, bytes per second.
     pub disk_bytes_per_s: Option<f64>,
+    /// Achieved rate of checking a blob's digest (SHA-256, one thread), bytes per second.
+    #[serde(default)]
+    pub hash_bytes_per_s: Option<f64>,
     /// How many steps may run at once.
     pub slots: u32,
     /// The digest of the first-pass model, if there is one, and its file name.

@@ -1,8 +1,8 @@
 //! The fleet as people see it: nodes and modules as documents.
 
-use crate::reconcile::snapshot;
+use crate::reconcile::columns;
 use crate::scheduler::predict::display_indexes;
-use crate::scheduler::snapshot::SessionState;
+use crate::scheduler::snapshot::{NodeState, SessionState};
 use crate::store::{NodeRecord, StoreError};
 use crate::world::World;
 use ouro_common::device::Accelerator;
@@ -14,10 +14,12 @@ use std::collections::BTreeMap;
 pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, StoreError> {
     let rows = world.nodes().await?;
     let now = world.store.now();
-    let state = snapshot(world, vec![], now).await?;
-    let indexes: BTreeMap<NodeId, Option<f64>> = display_indexes(&state).into_iter().collect();
+    let states = columns(world, now).await?.shared();
+    let indexes: BTreeMap<NodeId, Option<f64>> = display_indexes(&states).into_iter().collect();
+    let states: BTreeMap<NodeId, &NodeState> = states.iter().map(|n| (n.id, n.as_ref())).collect();
     let mut nodes: Vec<NodeView> = Vec::with_capacity(rows.len());
-    for (row, node) in rows.iter().zip(&state.nodes) {
+    for row in rows.iter() {
+        let Some(node) = states.get(&row.id) else { continue };
         let mut view = node_view(row);
         let session = world.fleet.session(row.id);
         view.session = match node.session {
@@ -41,7 +43,7 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
         }
         view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
         view.mfpi = indexes.get(&row.id).copied().flatten();
-        view.busy = u32::try_from(node.running_s.len()).unwrap_or(u32::MAX);
+        view.busy = u32::try_from(node.ends.len()).unwrap_or(u32::MAX);
         nodes.push(view);
     }
     nodes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -94,7 +94,7 @@ async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands:
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
     world.fleet.open(node, Entry { epoch, run }, commands, world.store.now());
     world.fleet.ping_all(rand::random);
-    world.nodes_changed();
+    world.node_changed(node);
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
     settle(world, node, live, &holding, restarted).await.map_err(store_status)?;
     tracing::info!(%node, name, epoch, "a node is connected");
@@ -219,7 +219,7 @@ async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streami
     if let Err(error) = world.store.close_session(node, epoch, end).await {
         tracing::warn!(%node, %error, "the end of a session could not be recorded");
     }
-    world.nodes_changed();
+    world.node_changed(node);
     world.doorbell.notify_one();
 }
 

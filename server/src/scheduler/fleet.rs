@@ -69,6 +69,7 @@ fn profile(kind: &str) -> NodeProfile {
         bandwidth_bytes_per_s: Some(30e9),
         flops_per_s: Some(500e9),
         disk_bytes_per_s: Some(1e9),
+        hash_bytes_per_s: None,
         slots: 1,
         first_pass_model: None,
     }
@@ -93,7 +94,7 @@ pub(crate) fn node(n: u32) -> NodeState {
         },
         gate: Gate::Normal,
         slots: 1,
-        running_s: vec![],
+        ends: vec![],
         runs_alone: false,
         present: BTreeMap::from([(container(), Some(500e6))]),
         loaded: BTreeSet::new(),
@@ -129,7 +130,7 @@ pub(crate) fn step(n: u8) -> StepState {
 
 pub(crate) fn snapshot(nodes: Vec<NodeState>, steps: Vec<StepState>) -> Snapshot {
     Snapshot {
-        nodes,
+        nodes: nodes.into_iter().map(Arc::new).collect(),
         steps,
         containers: BTreeMap::from([(container(), Arc::new(manifest()))]),
         module_labels: BTreeMap::from([(container(), "OURO-TEXT".to_string())]),

@@ -185,20 +185,32 @@ fn become_admin(db: &Db<'_>, node: NodeId, before: AdminState, next: AdminState)
     Ok(attempts)
 }
 
+macro_rules! node_rows {
+    () => {
+        "SELECT id, name, admin, labels, profile, announcement, commits, spki, instance, session_epoch, run, boot, offline_since \
+         FROM nodes WHERE admin <> 'removed'"
+    };
+}
+
 /// Every node that was not removed, by name.
 pub(super) fn all(db: &Db<'_>) -> Outcome<Vec<NodeRecord>> {
-    let mut nodes = db.all(
-        "SELECT id, name, admin, labels, profile, announcement, commits, spki, instance, session_epoch, run, boot, offline_since \
-         FROM nodes WHERE admin <> 'removed' ORDER BY name",
-        [],
-        read_node,
-    )?;
+    let mut nodes = db.all(concat!(node_rows!(), " ORDER BY name"), [], read_node)?;
     for (node, container, until) in standing::switched_off(db)? {
         if let Some(record) = nodes.iter_mut().find(|record| record.id == node) {
             record.switched_off.push((container, until));
         }
     }
     Ok(nodes)
+}
+
+/// One node, unless it was removed.
+pub(super) fn one(db: &Db<'_>, node: NodeId) -> Outcome<Option<NodeRecord>> {
+    let Some(mut record) = db.one(concat!(node_rows!(), " AND id = ?1"), [text(&node)], read_node)? else {
+        return Ok(None);
+    };
+    let off = standing::switched_off(db)?.into_iter().filter(|(id, ..)| *id == node);
+    record.switched_off = off.map(|(_, container, until)| (container, until)).collect();
+    Ok(Some(record))
 }
 
 fn read_node(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {

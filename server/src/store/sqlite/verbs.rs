@@ -69,6 +69,9 @@ impl Store for SqliteStore {
     async fn nodes(&self) -> Answer<Vec<NodeRecord>> {
         self.read(nodes::all).await
     }
+    async fn node(&self, node: NodeId) -> Answer<Option<NodeRecord>> {
+        self.read(move |db| nodes::one(db, node)).await
+    }
     async fn change_node(&self, node: NodeId, change: NodeChange, by: &str) -> Answer<NodeChanged> {
         let by = by.to_string();
         self.write(move |db| nodes::change(db, node, &change, &by)).await
