@@ -101,6 +101,7 @@ pub struct Node {
     home: PathBuf,
     testbed: Option<Testbed>,
     process: Option<Process>,
+    wrap: fn(Command) -> Command,
 }
 
 impl Node {
@@ -111,7 +112,14 @@ impl Node {
         let containers: Vec<&str> = options.containers.iter().map(String::as_str).collect();
         crate::assets::module_with(&modules, &containers);
         std::fs::write(home.join("agent.toml"), options.toml(&modules)).expect("the configuration can be written");
-        Self { name: options.name.clone(), home: home.into(), testbed: options.testbed.clone(), process: None }
+        Self { name: options.name.clone(), home: home.into(), testbed: options.testbed.clone(), process: None, wrap: |command| command }
+    }
+
+    /// With its program run by another one, such as `faketime`.
+    #[must_use]
+    pub fn wrapped(mut self, wrap: fn(Command) -> Command) -> Self {
+        self.wrap = wrap;
+        self
     }
 
     /// Runs `ouro-agent` with `arguments` on this node's home to its end.
@@ -126,7 +134,7 @@ impl Node {
             None => Command::new(agent),
         };
         command.args(arguments).env("OUROBOROS_HOME", &self.home).env("RUST_LOG", "info");
-        command
+        (self.wrap)(command)
     }
 
     /// Joins the fleet.

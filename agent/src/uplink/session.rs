@@ -110,6 +110,8 @@ pub struct Uplink {
     status: watch::Sender<Status>,
     rtt: RoundTrip,
     backoff: Backoff,
+    /// The server said that this node's certificate has expired.
+    expired: bool,
     random: rand::rngs::StdRng,
 }
 
@@ -142,7 +144,14 @@ impl Uplink {
         let (status, watching) = watch::channel(Status { since_unix_ms: clock::unix_ms(), ..Status::default() });
         let random = rand::rngs::StdRng::seed_from_u64(options.seed);
         (
-            Self { options, status, rtt: RoundTrip::new(HEARTBEAT, Instant::now()), backoff: Backoff::default(), random },
+            Self {
+                options,
+                status,
+                rtt: RoundTrip::new(HEARTBEAT, Instant::now()),
+                backoff: Backoff::default(),
+                expired: false,
+                random,
+            },
             watching,
         )
     }
@@ -210,7 +219,11 @@ impl Uplink {
     async fn open(&mut self) -> Result<Session, End> {
         let lost = |e: ConnectError| End::Lost(e.to_string());
         let now_unix_s = i64::try_from(clock::unix_ms() / 1000).unwrap_or(i64::MAX);
-        enrol::renew_if_due(&self.options.server, &self.options.identity, now_unix_s).await;
+        if std::mem::take(&mut self.expired) {
+            enrol::renew_expired(&self.options.server, &self.options.identity).await;
+        } else {
+            enrol::renew_if_due(&self.options.server, &self.options.identity, now_unix_s).await;
+        }
         let tls = ClientTls::with_identity(&self.options.identity).map_err(lost)?;
         let channel = connect(&self.options.server, &tls).await.map_err(lost)?;
         let (out, outbound) = mpsc::unbounded_channel();
@@ -223,7 +236,12 @@ impl Uplink {
         });
         let (inbound, first) = match welcomed.await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(status)) => return Err(refusal(fault_of(&status))),
+            Ok(Err(status)) => {
+                let fault = fault_of(&status);
+                // The clock here may be wrong; the server's word counts.
+                self.expired = fault.code == FaultCode::CertificateExpired;
+                return Err(refusal(fault));
+            }
             Err(_) => return Err(End::Lost(format!("the server did not answer the hello within {} s", WELCOME.as_secs()))),
         };
         let welcome = match first {
