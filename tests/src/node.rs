@@ -112,7 +112,13 @@ impl Node {
         let containers: Vec<&str> = options.containers.iter().map(String::as_str).collect();
         crate::assets::module_with(&modules, &containers);
         std::fs::write(home.join("agent.toml"), options.toml(&modules)).expect("the configuration can be written");
-        Self { name: options.name.clone(), home: home.into(), testbed: options.testbed.clone(), process: None, wrap: |command| command }
+        Self {
+            name: options.name.clone(),
+            home: home.into(),
+            testbed: options.testbed.clone(),
+            process: None,
+            wrap: |command| command,
+        }
     }
 
     /// With its program run by another one, such as `faketime`.
