@@ -9,7 +9,7 @@ use crate::logs::LogBook;
 use crate::metric::{MetricServer, render};
 use crate::modules::{DevicesOptions, ModuleFolder, Modules, ModulesOptions, ModulesService, TrustedKeys};
 use crate::oci::{self, Oci, OciOptions};
-use crate::profile;
+use crate::profile::{self, ProfileKeeper, ProfileKeeperOptions, ProfileOptions};
 use crate::requests::{Journal, Requests, RequestsOptions};
 use crate::sensing::doorbell::Doorbell;
 use crate::sensing::host_root::HostRoot;
@@ -60,6 +60,7 @@ pub struct Service {
 struct Parts {
     watcher: ModulesService,
     vitals: Vitals,
+    keeper: ProfileKeeper,
     uplink: Uplink,
     requests: Requests,
     api: LocalApi,
@@ -70,7 +71,7 @@ struct Parts {
 }
 
 /// What `/metrics` shows.
-type Metrics = (Arc<NodeProfile>, watch::Receiver<Arc<Readings>>);
+type Metrics = (watch::Receiver<Arc<NodeProfile>>, watch::Receiver<Arc<Readings>>);
 
 fn metric_fault(error: impl std::fmt::Display) -> Fault {
     Fault::new(FaultCode::InvalidArgument, error.to_string()).remedy("choose another address for `metrics` in agent.toml")
@@ -182,26 +183,42 @@ impl Service {
         (pool, steps)
     }
 
+    fn profile_options(&self, root: &HostRoot) -> ProfileOptions {
+        ProfileOptions {
+            home: self.options.home.clone(),
+            config: self.options.config.clone(),
+            root: root.clone(),
+            workers: self.workers(None),
+            boot: self.boot,
+        }
+    }
+
     /// Wires the parts, and finds out what this node is.
     async fn wire(&self) -> Result<Parts, Fault> {
         let root = profile::hardware_root(&self.options.config)?;
         let (line, link) = Line::new();
         let keys = TrustedKeys::open(self.options.home.agent("trusted-keys.json"));
-        let doorbell = Doorbell::listen().map(Arc::new);
-        let (mut watcher, modules) = ModulesService::new(self.modules(&root, &keys, doorbell.clone()));
+        let doorbell = Doorbell::listen_to_modules().map(Arc::new);
+        let (mut watcher, modules) = ModulesService::new(self.modules(&root, &keys, doorbell));
         let containers = oci::find(self.oci(&root)).await;
         let (pool, steps) = self.steps(&modules, &link, containers.runtime.clone());
-        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone(), doorbell });
+        // It ends with the watcher.
+        drop(tokio::spawn(pool.clone().follow(modules.clone())));
+        let (mut vitals, readings) = Vitals::new(VitalsOptions {
+            root: root.clone(),
+            pool: pool.clone(),
+            modules: modules.clone(),
+            on_unplug: self.options.config.power.on_unplug,
+        });
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
-        let probing = self.workers(None);
-        let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
-        let ((), mut profile) = tokio::join!(watcher.look(), found);
+        let made_from = self.profile_options(&root);
+        let ((), mut found) = tokio::join!(watcher.look(), profile::find_out(&made_from));
         tracing::info!(available = containers.says.available, detail = containers.says.detail, "the oci runtime");
-        profile.runtimes.retain(|r| r.runtime != containers.says.runtime);
-        profile.runtimes.push(containers.says);
+        found.runtimes.retain(|r| r.runtime != containers.says.runtime);
+        found.runtimes.push(containers.says);
         // After the measuring: it would look like foreign load.
         vitals.look().await;
-        let profile = Arc::new(profile);
+        let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone() }, found);
         let requests = self.requests(link, readings.clone());
         let metrics = match self.options.config.metrics {
             Some(address) => Some((MetricServer::bind(address).await.map_err(metric_fault)?, (profile.clone(), readings.clone()))),
@@ -224,6 +241,7 @@ impl Service {
         });
         let joined = JoinedAs { server, ..self.joined.clone() };
         let spool = self.spool.clone();
+        let profile = profile.borrow().clone();
         let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
         let api = LocalApi::open(ApiOptions {
             socket: self.options.home.socket().to_path_buf(),
@@ -231,7 +249,7 @@ impl Service {
             requests: requests.clone(),
             status,
         })?;
-        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool, oci: containers.runtime, metrics })
+        Ok(Parts { watcher, vitals, keeper, uplink, requests, api, steps, pool, oci: containers.runtime, metrics })
     }
 
     /// Runs until `stop`.
@@ -247,11 +265,12 @@ impl Service {
         let background = [
             tokio::spawn(parts.watcher.run(drain.clone())),
             tokio::spawn(parts.vitals.run(drain.clone())),
+            tokio::spawn(parts.keeper.run(drain.clone())),
             tokio::spawn(parts.requests.run(drain.clone())),
             tokio::spawn(parts.api.run(drain.clone())),
         ];
         if let Some((server, (profile, readings))) = parts.metrics {
-            let page = move || render(&profile.hardware, &readings.borrow().clone(), &[]);
+            let page = move || render(&profile.borrow().clone().hardware, &readings.borrow().clone(), &[]);
             // It has no state to let go of: it ends with the runtime.
             drop(tokio::spawn(server.serve(page)));
         }

@@ -85,6 +85,11 @@ pub fn scan(folders: &[ModuleFolder], keys: &[TrustedKey], policy: TrustPolicy, 
 }
 
 impl Snapshot {
+    /// Whether a container is still run from there.
+    pub fn runs(&self, digest: &Digest, source: &Source) -> bool {
+        self.installed.get(digest).is_some_and(|installed| installed.source == *source)
+    }
+
     fn add(&mut self, label: String, slot: String, found: Vec<Installed>, mut problems: Vec<String>) {
         problems.sort();
         let mut hasher = Sha256::new();

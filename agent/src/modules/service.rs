@@ -243,7 +243,7 @@ fn no_devices(wanted: &str) -> ouro_common::error::Fault {
 
 async fn plugged(doorbell: Option<&Doorbell>) {
     match doorbell {
-        Some(doorbell) => doorbell.plugged().await,
+        Some(doorbell) => doorbell.rung().await,
         None => std::future::pending().await,
     }
 }

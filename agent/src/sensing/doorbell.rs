@@ -1,7 +1,7 @@
-//! The kernel's word that a cable was pulled, a zone got hot or a device was plugged in, so that nobody need wait for a turn.
+//! The kernel's word that a cable was pulled, a zone got hot or a device went, so that a reading need not wait for its turn.
 //!
-//! Events only wake the readers (`power_supply` and `thermal` one, `block` the other); what is true is read from the files as
-//! always. Where udev cannot be used (phones, static builds, some containers) there is no doorbell, and they look by the clock alone.
+//! Events only wake the reader; what is true is read from the files as always. Where udev
+//! cannot be used (phones, static builds, some containers) there is no doorbell, and the readings come by the clock alone.
 
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -9,50 +9,51 @@ use tokio::sync::Notify;
 #[cfg(feature = "udev")]
 mod udev_monitor;
 
-/// The bells of one socket. Events while nobody waits are one ring, and it is not lost.
-#[derive(Debug, Default)]
-struct Bells {
-    sensors: Notify,
-    devices: Notify,
-}
-
-/// Rings when a power supply or a thermal zone changes, and when a block device comes or goes.
+/// Rings when something of what it listens to changes.
 #[derive(Debug)]
 pub struct Doorbell {
-    bells: Arc<Bells>,
+    bell: Arc<Notify>,
     /// Ends the thread that listens when it is dropped.
     #[cfg(feature = "udev")]
     _listener: udev_monitor::Listener,
 }
 
 impl Doorbell {
-    /// Starts to listen; `None`, with a warning in the log, where udev cannot be used.
-    #[cfg(feature = "udev")]
+    /// Listens for power supplies and thermal zones; `None`, with a warning in the log, where udev cannot be used.
     pub fn listen() -> Option<Self> {
-        let bells = Arc::new(Bells::default());
-        match udev_monitor::Listener::start(Arc::clone(&bells)) {
-            Ok(listener) => Some(Self { bells, _listener: listener }),
+        Self::to(&["power_supply", "thermal"], "a pulled cable")
+    }
+
+    /// Listens for devices that come and go; `None`, with a warning in the log, where udev cannot be used.
+    pub fn listen_to_devices() -> Option<Self> {
+        Self::to(&["nvme", "pci", "accel", "drm"], "a pulled device")
+    }
+
+    /// Listens for disks, partitions and loop devices; `None`, with a warning in the log, where udev cannot be used.
+    pub fn listen_to_modules() -> Option<Self> {
+        Self::to(&["block"], "a module")
+    }
+
+    #[cfg(feature = "udev")]
+    fn to(subsystems: &'static [&'static str], what: &str) -> Option<Self> {
+        let bell = Arc::new(Notify::new());
+        match udev_monitor::Listener::start(subsystems, Arc::clone(&bell)) {
+            Ok(listener) => Some(Self { bell, _listener: listener }),
             Err(error) => {
-                tracing::warn!(%error, "udev cannot be used: pulled cables and modules are noticed with the next look, not at once");
+                tracing::warn!(%error, "udev cannot be used: {what} is noticed with the next reading, not at once");
                 None
             }
         }
     }
 
-    /// Starts to listen; `None`, with a warning in the log: this agent was built without udev.
     #[cfg(not(feature = "udev"))]
-    pub fn listen() -> Option<Self> {
-        tracing::warn!("this agent was built without udev: pulled cables and modules are noticed with the next look, not at once");
+    fn to(_subsystems: &'static [&'static str], what: &str) -> Option<Self> {
+        tracing::warn!("this agent was built without udev: {what} is noticed with the next reading, not at once");
         None
     }
 
-    /// Waits for the next change of a power supply or a thermal zone.
+    /// Waits for the next change. Changes while nobody waits are one ring, and it is not lost.
     pub async fn rung(&self) {
-        self.bells.sensors.notified().await;
-    }
-
-    /// Waits for the next block device that comes, goes or changes.
-    pub async fn plugged(&self) {
-        self.bells.devices.notified().await;
+        self.bell.notified().await;
     }
 }

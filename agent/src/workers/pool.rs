@@ -6,7 +6,7 @@
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
 use crate::logs::LogWriter;
-use crate::modules::{Installed, Source};
+use crate::modules::{Installed, Modules, Source};
 use crate::runtimes::{Job, Load};
 use ouro_common::container::{Container, Runtime};
 use ouro_common::device::LoadedContainer;
@@ -222,6 +222,15 @@ impl Pool {
             list.retain(|idle| still_there(digest, &idle.source) && idle.since.elapsed() < timeout);
             !list.is_empty()
         });
+    }
+
+    /// Gives up workers at once when what they were loaded from goes: one that has a module's files open keeps its device from going.
+    pub async fn follow(self, modules: Modules) {
+        let mut changes = modules.changes();
+        while changes.changed().await.is_ok() {
+            let known = changes.borrow_and_update().clone();
+            self.tidy(|digest, source| known.runs(digest, source));
+        }
     }
 
     /// Ends all idle workers.

@@ -5,9 +5,10 @@ use crate::scheduler::predict::display_indexes;
 use crate::scheduler::snapshot::{NodeState, SessionState};
 use crate::store::{NodeRecord, StoreError};
 use crate::world::World;
-use ouro_common::device::Accelerator;
+use ouro_common::device::{Accelerator, Pressure};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::{ContainerRef, Digest, NodeId};
+use ouro_common::mfpi::Gate;
 use ouro_common::module::ModuleState;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +42,9 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
             view.battery_percent = readings.battery_percent;
             view.charging = readings.charging;
             view.max_c = readings.max_c;
+            view.gate = node.gate.clone();
+            view.pressure = readings.pressure.clone();
+            view.warnings.extend(readings.warnings.iter().cloned());
         }
         view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
         view.mfpi = indexes.get(&row.id).copied().flatten();
@@ -78,6 +82,8 @@ fn node_view(row: &NodeRecord) -> NodeView {
         battery_percent: hardware.and_then(|h| h.power.battery_percent),
         charging: hardware.and_then(|h| h.power.charging),
         max_c: hardware.and_then(|h| h.thermal.max_c),
+        gate: Gate::Normal,
+        pressure: Pressure::default(),
         rtt_ms: None,
         mfpi: None,
         slots: profile.map_or(0, |p| p.slots),

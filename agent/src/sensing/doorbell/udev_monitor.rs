@@ -1,19 +1,16 @@
 //! The thread that listens to udev: libudev's objects may not leave the thread that made them.
 
-use super::Bells;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use tokio::sync::Notify;
 use udev::MonitorBuilder;
 
 /// Udevd's own socket: it is there while udevd runs.
 const UDEVD: &str = "/run/udev/control";
-const SUBSYSTEMS: [&str; 3] = ["power_supply", "thermal", DEVICES];
-/// The subsystem of disks, partitions and loop devices.
-const DEVICES: &str = "block";
 
 /// The running thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -24,14 +21,14 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Returns when the socket is bound, so that no later change is missed.
-    pub(super) fn start(bells: Arc<Bells>) -> io::Result<Self> {
+    pub(super) fn start(subsystems: &'static [&'static str], bell: Arc<Notify>) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
         let (ready, started) = mpsc::channel();
         std::thread::Builder::new().name("doorbell".into()).spawn(move || {
-            if let Err(error) = listen(&bells, &stopped, &ready) {
+            if let Err(error) = listen(subsystems, &bell, (&stopped, &ready)) {
                 // Nobody waits for it any more if it failed later than at the start.
                 if let Err(mpsc::SendError(Err(error))) = ready.send(Err(error)) {
-                    tracing::warn!(%error, "udev is no longer listened to: pulled cables and modules are noticed with the next look");
+                    tracing::warn!(%error, "udev is no longer listened to: changes are noticed with the next reading");
                 }
             }
         })?;
@@ -40,10 +37,10 @@ impl Listener {
     }
 }
 
-fn listen(bells: &Bells, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
+fn listen(subsystems: &[&str], bell: &Notify, (stopped, ready): (&UnixStream, &mpsc::Sender<io::Result<()>>)) -> io::Result<()> {
     // Where no udevd repeats the kernel's events, as in most containers, the kernel itself is heard.
     let mut monitor = if Path::new(UDEVD).exists() { MonitorBuilder::new()? } else { MonitorBuilder::new_kernel()? };
-    for subsystem in SUBSYSTEMS {
+    for subsystem in subsystems {
         monitor = monitor.match_subsystem(subsystem)?;
     }
     let socket = monitor.listen()?;
@@ -59,15 +56,11 @@ fn listen(bells: &Bells, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<(
             return Ok(());
         }
         if events.contains(PollFlags::IN) {
-            // All that are there are one ring of each bell.
-            let (devices, sensors): (Vec<_>, Vec<_>) =
-                socket.iter().map(|event| event.subsystem().is_some_and(|name| name == DEVICES)).partition(|device| *device);
-            tracing::debug!(devices = devices.len(), sensors = sensors.len(), "udev says that something changed");
-            if !devices.is_empty() {
-                bells.devices.notify_one();
-            }
-            if !sensors.is_empty() {
-                bells.sensors.notify_one();
+            // All that are there are one ring.
+            let count = socket.iter().count();
+            tracing::debug!(count, ?subsystems, "udev says that something changed");
+            if count > 0 {
+                bell.notify_one();
             }
         } else if !events.is_empty() {
             return Err(io::Error::other("the socket to udev was closed"));
