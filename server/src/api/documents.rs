@@ -41,7 +41,10 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
             view.charging = readings.charging;
             view.max_c = readings.max_c;
         }
-        view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
+        let link = session.as_ref().and_then(|s| s.link);
+        view.rtt_ms = link.map(|l| l.srtt_s * 1e3);
+        view.rttvar_ms = link.map(|l| l.rttvar_s * 1e3);
+        view.down_bytes_per_s = session.and_then(|s| s.delivered_bytes_per_s);
         view.mfpi = indexes.get(&row.id).copied().flatten();
         view.busy = u32::try_from(node.ends.len()).unwrap_or(u32::MAX);
         nodes.push(view);
@@ -78,6 +81,10 @@ fn node_view(row: &NodeRecord) -> NodeView {
         charging: hardware.and_then(|h| h.power.charging),
         max_c: hardware.and_then(|h| h.thermal.max_c),
         rtt_ms: None,
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: profile.and_then(|p| p.hash_bytes_per_s),
+        disk_bytes_per_s: profile.and_then(|p| p.disk_bytes_per_s),
         mfpi: None,
         slots: profile.map_or(0, |p| p.slots),
         busy: 0,
