@@ -5,6 +5,10 @@ use ouro_engine::deferral::Feature;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+pub use power::{OnUnplug, PowerConfig};
+
+mod power;
+
 /// The agent's configuration. Every key may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,10 +31,14 @@ pub struct Config {
     pub metrics: Option<std::net::SocketAddr>,
     /// The local attempt with the small model.
     pub first_pass: FirstPassConfig,
+    /// What a pulled cable means.
+    pub power: PowerConfig,
     /// Rules about what leaves this machine.
     pub policy: Policy,
     /// The processes that run models.
     pub workers: WorkersConfig,
+    /// Containers that are programs.
+    pub oci: OciConfig,
 }
 
 /// `spool_max_bytes`.
@@ -89,6 +97,22 @@ pub struct WorkersConfig {
 impl Default for WorkersConfig {
     fn default() -> Self {
         Self { idle_timeout_s: 300, address_space_bytes: None }
+    }
+}
+
+/// `[oci]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OciConfig {
+    /// OCI runtimes by name or path; the first that can run a container here is taken, none means that none is wanted.
+    pub runtimes: Vec<String>,
+    /// The most bytes of unpacked root filesystems that are kept; the longest unused go first. Default 8 GiB.
+    pub cache_max_bytes: u64,
+}
+
+impl Default for OciConfig {
+    fn default() -> Self {
+        Self { runtimes: ["crun", "runc", "youki"].map(String::from).to_vec(), cache_max_bytes: 8 << 30 }
     }
 }
 

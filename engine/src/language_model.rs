@@ -11,6 +11,7 @@ use crate::deferral::Rule;
 use crate::gguf::{Gguf, GgufError, GgufProblem};
 use crate::tokens::{Tokenizer, TokenizerError};
 use std::path::Path;
+use std::sync::Arc;
 
 mod first_pass;
 mod generate;
@@ -52,7 +53,7 @@ pub struct LanguageModel {
 impl LanguageModel {
     /// Opens, validates and loads a GGUF file. The threads it computes with are those of the process ([`crate::threads`]).
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let file = Gguf::open(path)?;
+        let file = Arc::new(Gguf::open(path)?);
         let tokenizer = Tokenizer::from_gguf(&file)?;
         let rule = Rule::from_gguf(&file)?;
         let decoder = Decoder::load(&file)?;

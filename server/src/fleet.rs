@@ -7,7 +7,7 @@ use ouro_common::clock::Instant;
 use ouro_common::device::Readings;
 use ouro_common::id::{AgentRunId, AttemptKey, Digest, NodeId};
 use ouro_common::mfpi::LinkFactors;
-use ouro_common::mfpi::threshold::{self, GateState};
+use ouro_common::mfpi::threshold::{self, Gate, GateState};
 use ouro_common::step::AckVerdict;
 use ouro_proto::channel::{PeerSocket, TcpFigures};
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,20 +175,23 @@ impl Fleet {
         }
     }
 
-    /// Notes a sign of life, and readings if they came with it.
-    pub fn heard(&self, node: NodeId, epoch: u64, readings: Option<Readings>, now: Instant) {
-        if let Some(session) = self.table().get_mut(&node).filter(|s| s.epoch == epoch) {
-            let (level, silent) = (session.gate.gate.clone(), now.since(session.last_seen) >= SUSPECT_AFTER);
-            let changed = readings.is_some() || silent;
-            session.last_seen = now;
-            if let Some(readings) = readings {
-                session.readings = readings;
-            }
-            session.gate = threshold::next(&session.gate, &session.readings, now);
-            if changed || session.gate.gate != level {
-                self.touch(node);
-            }
+    /// Notes a sign of life, and readings if they came with it; the gate, if the node may be given more or less than before.
+    pub fn heard(&self, node: NodeId, epoch: u64, readings: Option<Readings>, now: Instant) -> Option<Gate> {
+        let mut table = self.table();
+        let session = table.get_mut(&node).filter(|s| s.epoch == epoch)?;
+        let silent = now.since(session.last_seen) >= SUSPECT_AFTER;
+        let changed = readings.is_some() || silent;
+        session.last_seen = now;
+        if let Some(readings) = readings {
+            session.readings = readings;
         }
+        let next = threshold::next(&session.gate, &session.readings, now);
+        let (moved, reworded) = (next.gate.level() != session.gate.gate.level(), next.gate != session.gate.gate);
+        session.gate = next;
+        if changed || reworded {
+            self.touch(node);
+        }
+        moved.then(|| session.gate.gate.clone())
     }
 
     /// Tells a node something. False when it has no session or does not keep up: the row in the store will be swept.

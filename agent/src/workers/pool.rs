@@ -5,6 +5,7 @@
 
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
+use crate::logs::LogWriter;
 use crate::modules::Installed;
 use crate::runtimes::{Job, Load};
 use ouro_common::container::{Container, Runtime};
@@ -100,6 +101,7 @@ impl Pool {
         installed: &Installed,
         job: Job,
         chunks: Option<mpsc::Sender<String>>,
+        log: &LogWriter,
         cancel: &CancellationToken,
     ) -> Result<RunTimes, RunFailure> {
         let stopped = || RunFailure::new(FailureClass::Drained, "the step was cancelled");
@@ -107,14 +109,20 @@ impl Pool {
             biased;
             // Dropping the other branch drops the worker, and that kills its group.
             () = cancel.cancelled() => Err(stopped()),
-            result = self.run_undisturbed(installed, job, chunks) => result,
+            result = self.run_undisturbed(installed, job, chunks, log) => result,
         }
     }
 
-    async fn run_undisturbed(&self, installed: &Installed, job: Job, chunks: Option<mpsc::Sender<String>>) -> Result<RunTimes, RunFailure> {
+    async fn run_undisturbed(
+        &self,
+        installed: &Installed,
+        job: Job,
+        chunks: Option<mpsc::Sender<String>>,
+        log: &LogWriter,
+    ) -> Result<RunTimes, RunFailure> {
         let _turn = self.turn(&installed.container).await;
         let start = Instant::now();
-        let mut busy = self.loaded(installed).await?;
+        let mut busy = self.loaded(installed, log).await?;
         let plug = start.elapsed();
         match busy.carry_out(&Order::Run(Box::new(job)), chunks.as_ref()).await {
             Ok(()) => busy.give_back(),
@@ -137,10 +145,11 @@ impl Pool {
         turns.acquire_owned().await.ok()
     }
 
-    async fn loaded(&self, installed: &Installed) -> Result<Busy, RunFailure> {
+    async fn loaded(&self, installed: &Installed, log: &LogWriter) -> Result<Busy, RunFailure> {
         let container = &installed.container;
         let idle = self.state().idle.get_mut(&container.digest).and_then(Vec::pop);
         if let Some(idle) = idle {
+            idle.process.log_to(Some(log.clone()));
             return Ok(Busy::new(self.clone(), container.digest, idle.process));
         }
         let load = Load {
@@ -151,6 +160,7 @@ impl Pool {
         };
         let process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
+        process.log_to(Some(log.clone()));
         let mut busy = Busy::new(self.clone(), container.digest, process);
         busy.carry_out(&Order::Load(Box::new(load)), None).await?;
         Ok(busy)
@@ -235,6 +245,7 @@ impl Busy {
 
     fn give_back(mut self) {
         if let Some(process) = self.process.take() {
+            process.log_to(None);
             let idle = Idle { process, since: Instant::now() };
             self.pool.state().idle.entry(self.digest).or_default().push(idle);
         }

@@ -1,8 +1,9 @@
 //! `ouroboros.nodes/1` and `ouroboros.modules/1`: who is in the fleet and what is plugged in where.
 
 use crate::container::Port;
-use crate::device::{PowerSource, RuntimeAvailability};
+use crate::device::{PowerSource, Pressure, RuntimeAvailability};
 use crate::id::{ContainerRef, Digest, NodeId};
+use crate::mfpi::Gate;
 use crate::module::ModuleState;
 use crate::step::AdminState;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,12 @@ pub struct NodeView {
     pub charging: Option<bool>,
     /// Hottest trusted sensor, °C.
     pub max_c: Option<f64>,
+    /// What power, heat and others on the machine allow: `level` is `normal`, `light` or `refuse`, `why` says why.
+    #[serde(default)]
+    pub gate: Gate,
+    /// How long work waits for processor, memory and storage.
+    #[serde(default)]
+    pub pressure: Pressure,
     /// Smoothed round trip to the server, ms.
     pub rtt_ms: Option<f64>,
     /// Mean deviation of the round trip, ms.

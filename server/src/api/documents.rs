@@ -5,9 +5,10 @@ use crate::scheduler::predict::display_indexes;
 use crate::scheduler::snapshot::{NodeState, SessionState};
 use crate::store::{NodeRecord, StoreError};
 use crate::world::World;
-use ouro_common::device::Accelerator;
+use ouro_common::device::{Accelerator, Pressure};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::NodeId;
+use ouro_common::mfpi::Gate;
 use std::collections::BTreeMap;
 
 /// `ouroboros.nodes/1`, by name.
@@ -40,6 +41,9 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
             view.battery_percent = readings.battery_percent;
             view.charging = readings.charging;
             view.max_c = readings.max_c;
+            view.gate = node.gate.clone();
+            view.pressure = readings.pressure.clone();
+            view.warnings.extend(readings.warnings.iter().cloned());
         }
         let link = session.as_ref().and_then(|s| s.link);
         view.rtt_ms = link.map(|l| l.srtt_s * 1e3);
@@ -80,6 +84,8 @@ fn node_view(row: &NodeRecord) -> NodeView {
         battery_percent: hardware.and_then(|h| h.power.battery_percent),
         charging: hardware.and_then(|h| h.power.charging),
         max_c: hardware.and_then(|h| h.thermal.max_c),
+        gate: Gate::Normal,
+        pressure: Pressure::default(),
         rtt_ms: None,
         rttvar_ms: None,
         down_bytes_per_s: None,

@@ -246,6 +246,7 @@ fn event_from_wire(body: node_message::Body) -> Result<NodeEvent, Fault> {
             let announcement: Announcement = read_document(Some(&document), "ouroboros.announcement/1")?;
             NodeEvent::Announced(announcement)
         }
+        Up::Profile(document) => NodeEvent::Profile(Box::new(read_document(Some(&document), "ouroboros.profile/1")?)),
         Up::StepFailed(failed) => {
             let class = usize::try_from(failed.failure_class)
                 .ok()
