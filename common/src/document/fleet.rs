@@ -67,6 +67,18 @@ pub struct NodeView {
     pub pressure: Pressure,
     /// Smoothed round trip to the server, ms.
     pub rtt_ms: Option<f64>,
+    /// Mean deviation of the round trip, ms.
+    #[serde(default)]
+    pub rttvar_ms: Option<f64>,
+    /// Rate from the server to the node, if the network and not the application ever set it, bytes per second.
+    #[serde(default)]
+    pub down_bytes_per_s: Option<f64>,
+    /// Rate at which it checks digests, bytes per second.
+    #[serde(default)]
+    pub hash_bytes_per_s: Option<f64>,
+    /// Sequential read speed of the medium that holds its models, bytes per second.
+    #[serde(default)]
+    pub disk_bytes_per_s: Option<f64>,
     /// The index over the three fixed tasks, for display.
     pub mfpi: Option<f64>,
     /// Steps it may run at once.

@@ -46,7 +46,10 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
             view.pressure = readings.pressure.clone();
             view.warnings.extend(readings.warnings.iter().cloned());
         }
-        view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
+        let link = session.as_ref().and_then(|s| s.link);
+        view.rtt_ms = link.map(|l| l.srtt_s * 1e3);
+        view.rttvar_ms = link.map(|l| l.rttvar_s * 1e3);
+        view.down_bytes_per_s = session.and_then(|s| s.delivered_bytes_per_s);
         view.mfpi = indexes.get(&row.id).copied().flatten();
         view.busy = u32::try_from(node.ends.len()).unwrap_or(u32::MAX);
         nodes.push(view);
@@ -85,6 +88,10 @@ fn node_view(row: &NodeRecord) -> NodeView {
         gate: Gate::Normal,
         pressure: Pressure::default(),
         rtt_ms: None,
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: profile.and_then(|p| p.hash_bytes_per_s),
+        disk_bytes_per_s: profile.and_then(|p| p.disk_bytes_per_s),
         mfpi: None,
         slots: profile.map_or(0, |p| p.slots),
         busy: 0,

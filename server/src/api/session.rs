@@ -10,6 +10,7 @@ use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, AttemptKey, NodeId};
 use ouro_common::module::Announcement;
 use ouro_common::step::{FailureClass, LossReason};
+use ouro_proto::channel::{ConnectInfo, PeerSocket};
 use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, read_document, status_of};
 use ouro_proto::identity::Role;
 use ouro_proto::wire;
@@ -45,6 +46,7 @@ impl Fleet for FleetService {
             Some(Role::Node(id)) => id,
             _ => return Err(Status::permission_denied("only nodes have sessions")),
         };
+        let socket = request.extensions().get::<ConnectInfo>().map(|info| info.socket);
         let mut up = request.into_inner();
         let hello = match up.message().await?.and_then(|m| m.body) {
             Some(node_message::Body::Hello(hello)) => hello,
@@ -52,7 +54,7 @@ impl Fleet for FleetService {
         };
         let (down, stream) = mpsc::channel(QUEUE);
         let (commands, queue) = mpsc::channel(QUEUE);
-        let epoch = open(&self.0, node, &hello, &down, commands).await?;
+        let epoch = open(&self.0, (node, socket), &hello, &down, commands).await?;
         tokio::spawn(send_down(queue, down));
         tokio::spawn(receive_up(self.0.clone(), node, epoch, up));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -60,7 +62,13 @@ impl Fleet for FleetService {
 }
 
 /// Opens the session in the store and in the fleet; answers with the welcome.
-async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands: mpsc::Sender<NodeCommand>) -> Result<u64, Status> {
+async fn open(
+    world: &World,
+    (node, socket): (NodeId, Option<PeerSocket>),
+    hello: &Hello,
+    down: &Down,
+    commands: mpsc::Sender<NodeCommand>,
+) -> Result<u64, Status> {
     let invalid = |field: &'static str| {
         move |e: ouro_common::id::IdError| fault_status(Fault::new(FaultCode::InvalidArgument, e.to_string()).at(field))
     };
@@ -99,7 +107,7 @@ async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands:
         trusted_keys: world.trusted.lines(),
     };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
-    world.fleet.open(node, Entry { epoch, run }, commands, world.store.now());
+    world.fleet.open(node, Entry { epoch, run, socket }, commands, world.store.now());
     world.fleet.ping_all(rand::random);
     world.node_changed(node);
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
