@@ -67,6 +67,8 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
         }
         NodeEvent::Announced(announcement) => {
             world.store.announce(node, epoch, &announcement).await?;
+            let ready = announcement.ready_containers().count();
+            tracing::info!(%node, modules = announcement.placements.len(), containers = ready, "announced");
             world.nodes_changed();
             world.doorbell.notify_one();
         }
