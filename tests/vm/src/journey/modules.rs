@@ -3,7 +3,7 @@
 use super::{Journey, SLOTS, SOON};
 use crate::clock::{self, Chronicle};
 use crate::{LUGGAGE, Slot, Stick, time};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use ouro_common::document::{ModuleView, ModulesDocument};
 use ouro_common::module::ModuleState;
 use std::path::PathBuf;
