@@ -31,8 +31,8 @@ build: prepare ## build ouro-agent, ouro-server and ouroctl (PROFILE=dev or rele
 modules: build ## the sample containers as two signed modules, in target/modules
 	@models/containers/pack $(TARGET_DIR)/modules
 
-demo: build ## a server and agents on this machine, and a request from one end to the other
-	@tests/demo/run
+demo: modules ## a server and agents on this machine, and a request from one end to the other
+	@OURO_MODULES=$(TARGET_DIR)/modules tests/demo/run
 
 lint: prepare ## format, clippy, licences and sources of the dependencies
 	@cargo fmt --all --check

@@ -1,5 +1,6 @@
 //! Steps the server gave to this node: what is asked, what came of it, and what is still to be told.
 
+mod chain;
 mod executor;
 mod files;
 mod outbox;
@@ -26,6 +27,8 @@ pub struct Assignment {
     pub params: serde_json::Value,
     /// What it reads, in the step's order.
     pub inputs: Vec<StepInput>,
+    /// What steps before it in its chain make here; each belongs into `inputs` at its place.
+    pub pending: Vec<PendingInput>,
     /// Output port → tag.
     pub outputs: BTreeMap<Name, Name>,
     /// The time it may take from now.
@@ -49,6 +52,21 @@ pub struct StepInput {
     pub size_bytes: u64,
     /// Its bytes, when they came with the assignment.
     pub inline: Option<Vec<u8>>,
+}
+
+/// An input that another step on this node is still making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingInput {
+    /// Its place among all inputs of the step.
+    pub place: usize,
+    /// The port it is bound to.
+    pub port: Name,
+    /// The tag it comes from.
+    pub tag: Name,
+    /// Who makes it.
+    pub made_by: AttemptKey,
+    /// At which of its output ports.
+    pub made_port: Name,
 }
 
 /// What came of an attempt.

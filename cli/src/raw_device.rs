@@ -15,11 +15,11 @@ const ALIGN: u64 = 4096;
 /// How much is cleared at the end of a device, bytes: there lies the copy of an old partition table (UEFI, GPT).
 const TAIL_BYTES: u64 = 1 << 20;
 
-/// What came of it.
+/// What was written, to compare what is read back with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// Whether what was read back is what was written.
-    pub(crate) same: bool,
+    bytes: u64,
+    sha256: [u8; 32],
 }
 
 /// The bytes an image takes on a device.
@@ -27,10 +27,10 @@ pub(crate) fn needed_bytes(image_bytes: u64) -> u64 {
     image_bytes.next_multiple_of(ALIGN)
 }
 
-/// Writes `image` over `device`; `moved` is told of every piece written and every piece read back, in bytes.
+/// Writes `image` over `device`; `moved` is told of every piece, in bytes.
 ///
 /// # Errors
-/// The image cannot be read, or the device not be opened, written, flushed or read. A device that is in use is not opened.
+/// The image cannot be read, or the device not be opened, written or flushed. A device that is in use is not opened.
 pub(crate) fn write(image: &Path, device: &Path, device_bytes: u64, moved: &mut dyn FnMut(u64)) -> io::Result<Written> {
     let mut source = File::open(image)?;
     let target = open(device, OpenOptions::new().write(true), OFlags::EXCL)?;
@@ -50,9 +50,28 @@ pub(crate) fn write(image: &Path, device: &Path, device_bytes: u64, moved: &mut 
     }
     clear_tail(&target, at, device_bytes, &mut piece)?;
     target.sync_all()?;
-    drop(target);
-    let written: [u8; 32] = hasher.finalize().into();
-    Ok(Written { same: read_back(device, at, &mut piece, moved)? == written })
+    Ok(Written { bytes: at, sha256: hasher.finalize().into() })
+}
+
+/// Whether the device holds what was written to it; `moved` is told of every piece, in bytes.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn holds(device: &Path, written: &Written, moved: &mut dyn FnMut(u64)) -> io::Result<bool> {
+    let source = open(device, OpenOptions::new().read(true), OFlags::empty())?;
+    // For a device that takes no direct transfers; what is cached of it is given up as far as the kernel likes.
+    let _ = fadvise(&source, 0, None, Advice::DontNeed);
+    let mut piece = MmapMut::map_anon(PIECE_BYTES)?;
+    let (mut at, mut hasher) = (0, Sha256::new());
+    while at < written.bytes {
+        let n = usize::try_from((written.bytes - at).min(PIECE_BYTES as u64)).unwrap_or(PIECE_BYTES);
+        source.read_exact_at(&mut piece[..n], at)?;
+        hasher.update(&piece[..n]);
+        at += n as u64;
+        moved(n as u64);
+    }
+    let found: [u8; 32] = hasher.finalize().into();
+    Ok(found == written.sha256)
 }
 
 fn fill(source: &mut File, piece: &mut [u8]) -> io::Result<usize> {
@@ -74,21 +93,6 @@ fn clear_tail(target: &File, from: u64, device_bytes: u64, piece: &mut MmapMut) 
     let length = usize::try_from(length).unwrap_or(0);
     piece[..length].fill(0);
     target.write_all_at(&piece[..length], start)
-}
-
-fn read_back(device: &Path, bytes: u64, piece: &mut MmapMut, moved: &mut dyn FnMut(u64)) -> io::Result<[u8; 32]> {
-    let source = open(device, OpenOptions::new().read(true), OFlags::empty())?;
-    // For a device that takes no direct transfers; what is cached of it is given up as far as the kernel likes.
-    let _ = fadvise(&source, 0, None, Advice::DontNeed);
-    let (mut at, mut hasher) = (0, Sha256::new());
-    while at < bytes {
-        let n = usize::try_from((bytes - at).min(PIECE_BYTES as u64)).unwrap_or(PIECE_BYTES);
-        source.read_exact_at(&mut piece[..n], at)?;
-        hasher.update(&piece[..n]);
-        at += n as u64;
-        moved(n as u64);
-    }
-    Ok(hasher.finalize().into())
 }
 
 /// Opens a device for direct transfers, or if it knows none, for ordinary ones.
@@ -114,14 +118,18 @@ mod tests {
         std::fs::write(&device, vec![0xff; device_bytes]).unwrap();
         let mut moved = 0;
         let written = write(&image, &device, device_bytes as u64, &mut |bytes| moved += bytes).unwrap();
-        assert_eq!(written, Written { same: true });
         let end = needed_bytes(content.len() as u64) as usize;
-        assert_eq!(moved, 2 * end as u64);
+        assert_eq!(moved, end as u64);
+        assert!(holds(&device, &written, &mut |_| ()).unwrap());
         let now = std::fs::read(&device).unwrap();
         assert_eq!(now.len(), device_bytes);
         assert!(now[..content.len()] == content && now[content.len()..end].iter().all(|b| *b == 0));
         assert!(now[end..8 << 20].iter().all(|b| *b == 0xff), "what lies between is left alone");
         assert!(now[8 << 20..].iter().all(|b| *b == 0));
+        std::fs::write(&device, &now[..end - 1]).unwrap();
+        assert!(holds(&device, &written, &mut |_| ()).is_err());
+        std::fs::write(&device, vec![1; end]).unwrap();
+        assert!(!holds(&device, &written, &mut |_| ()).unwrap());
     }
 
     #[test]
@@ -130,7 +138,8 @@ mod tests {
         let (image, device) = (home.path().join("image"), home.path().join("device"));
         std::fs::write(&image, vec![7; 1 << 20]).unwrap();
         std::fs::write(&device, vec![0; 1 << 20]).unwrap();
-        assert!(write(&image, &device, 1 << 20, &mut |_| ()).unwrap().same);
+        let written = write(&image, &device, 1 << 20, &mut |_| ()).unwrap();
+        assert!(holds(&device, &written, &mut |_| ()).unwrap());
         assert_eq!(std::fs::read(&device).unwrap(), vec![7; 1 << 20]);
     }
 }

@@ -35,6 +35,11 @@ impl Transfer {
     pub(crate) fn moved(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
+
+    /// This many bytes have moved by now.
+    pub(crate) fn reached(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+    }
 }
 
 impl Drop for Transfer {

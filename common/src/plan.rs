@@ -3,9 +3,11 @@
 //! A plan is data. It is checked as a whole before it is accepted: every tag has one writer, every port exists and
 //! takes what is bound to it, and nothing waits for itself.
 
+pub use chain::{MAX_FOLLOWERS, followers};
 pub use refusal::{NearContainer, Refusal};
 pub use validate::{Catalogue, MAX_STEPS, PlanError, validate};
 
+mod chain;
 mod refusal;
 mod validate;
 

@@ -7,6 +7,7 @@ pub(crate) use place::stop_attempts;
 pub(crate) use plan::interpret;
 pub use snapshot::{hypothetical_steps, snapshot, step_state};
 
+mod companions;
 mod live;
 mod place;
 mod plan;

@@ -4,9 +4,9 @@
 //! Every backend passes the conformance suite.
 
 pub use records::{
-    AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, LiveAttempt, NewToken,
-    NodeChange, NodeChanged, NodeRecord, OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionEnd,
-    SessionRecord, TagRecord, TokenRecord, TokenRefusal,
+    AcceptOutcome, Arrival, AssignOutcome, Assignment, ChainLink, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, Follower,
+    LiveAttempt, NewToken, NodeChange, NodeChanged, NodeRecord, OpenedSession, OutputRecord, PendingInput, ReadyStep, Redeemed,
+    RefusedStep, RequestRecord, SessionEnd, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
 pub use sqlite::{DatabaseCopy, SqliteStore};

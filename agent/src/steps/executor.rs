@@ -3,6 +3,7 @@
 //! The same attempt assigned twice runs once. A slot is taken only when the inputs are there, so that one step fetches
 //! while another computes.
 
+use super::chain::{Awaited, Board, complete};
 use super::files::StepFolder;
 use super::{Assignment, Outbox, Outcome};
 use crate::durable::Keep;
@@ -47,6 +48,7 @@ struct Inner {
     options: StepsOptions,
     slots: Semaphore,
     running: Mutex<HashMap<AttemptKey, CancellationToken>>,
+    board: Board,
     draining: CancellationToken,
     tasks: TaskTracker,
 }
@@ -60,7 +62,7 @@ impl Steps {
     pub fn new(options: StepsOptions) -> Self {
         let slots = Semaphore::new(usize::try_from(options.slots).unwrap_or(1).max(1));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Inner { options, slots, running: Mutex::default(), draining, tasks }))
+        Self(Arc::new(Inner { options, slots, running: Mutex::default(), board: Board::default(), draining, tasks }))
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptKey, CancellationToken>> {
@@ -87,8 +89,21 @@ impl Steps {
             }
             running.insert(step.key.clone(), cancel.clone());
         }
+        let awaited = self.await_chain(&step);
         let steps = self.clone();
-        self.0.tasks.spawn(async move { steps.carry_out(step, cancel).await });
+        self.0.tasks.spawn(async move { steps.carry_out(step, awaited, cancel).await });
+    }
+
+    /// The steps before it in its chain, as far as they are here. They were assigned before it, on the same stream.
+    fn await_chain(&self, step: &Assignment) -> HashMap<AttemptKey, Awaited> {
+        let mut awaited = HashMap::new();
+        for input in &step.pending {
+            let known = self.outbox().outcome(&input.made_by);
+            if known.is_some() || self.running().contains_key(&input.made_by) {
+                awaited.entry(input.made_by.clone()).or_insert_with(|| self.0.board.wait_for(&input.made_by, known));
+            }
+        }
+        awaited
     }
 
     /// Says no to a step that cannot even be read.
@@ -126,14 +141,22 @@ impl Steps {
     }
 
     fn finish(&self, key: &AttemptKey, outcome: Outcome) {
+        self.0.board.tell(key, &Arc::new(outcome.clone()));
         if let Err(error) = self.outbox().end(key, outcome) {
             tracing::error!(%error, attempt = %key, "the result could not be journaled; it is lost if the agent ends now");
         }
     }
 
-    async fn carry_out(&self, step: Assignment, cancel: CancellationToken) {
+    async fn carry_out(&self, step: Assignment, mut awaited: HashMap<AttemptKey, Awaited>, cancel: CancellationToken) {
         tracing::info!(attempt = %step.key, container = %step.container, "step");
-        let attempt = tokio::time::timeout(step.budget, self.attempt(&step, &cancel)).await;
+        let attempt = async {
+            let complete = tokio::select! {
+                () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+                complete = complete(step.clone(), &mut awaited) => complete?,
+            };
+            self.attempt(&complete, &cancel).await
+        };
+        let attempt = tokio::time::timeout(step.budget, attempt).await;
         let timeout = || {
             let why = format!("the step took longer than the {} ms it was given", step.budget.as_millis());
             Err(RunFailure::new(FailureClass::Timeout, why))
@@ -148,6 +171,7 @@ impl Steps {
             self.finish(&step.key, outcome);
             self.running().remove(&step.key);
         } else {
+            self.0.board.forget(&step.key);
             self.outbox().drop_attempt(&step.key);
         }
     }

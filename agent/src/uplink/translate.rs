@@ -1,10 +1,10 @@
 //! Between the session's messages and what the other parts speak.
 
-use crate::steps::{Assignment, Outcome, StepInput};
+use crate::steps::{Assignment, Outcome, PendingInput, StepInput};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::AttemptKey;
 use ouro_common::step::FailureClass;
-use ouro_proto::convert::{attempt_to_wire, digest_from_wire, digest_to_wire, document};
+use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, document};
 use ouro_proto::wire;
 use ouro_proto::wire::node_message::Body;
 use std::time::Duration;
@@ -22,18 +22,36 @@ pub(super) fn assignment(key: AttemptKey, assign: wire::Assign) -> Result<Assign
         [] => serde_json::json!({}),
         json => serde_json::from_slice(json).map_err(|e| invalid("params_json", e.to_string()))?,
     };
-    let inputs: Result<Vec<_>, Fault> = assign.inputs.into_iter().map(input).collect();
+    let (mut inputs, mut pending) = (vec![], vec![]);
+    for (place, from) in assign.inputs.into_iter().enumerate() {
+        match from.made_by {
+            Some(_) => pending.push(pending_input(place, from)?),
+            None => inputs.push(input(from)?),
+        }
+    }
     let outputs = assign.outputs.iter().map(|(port, tag)| Ok((port.parse()?, tag.parse()?)));
     let outputs: Result<_, ouro_common::id::IdError> = outputs.collect();
     Ok(Assignment {
         container: assign.container.parse().map_err(|e| invalid("container", format!("{e}")))?,
         digest: digest_from_wire(assign.container_digest.as_ref(), "container_digest")?,
         params,
-        inputs: inputs?,
+        inputs,
+        pending,
         outputs: outputs.map_err(|e| invalid("outputs", e.to_string()))?,
         budget: Duration::from_millis(assign.budget_ms),
         answers: assign.answers,
         key,
+    })
+}
+
+fn pending_input(place: usize, input: wire::StepInput) -> Result<PendingInput, Fault> {
+    let invalid = |field: &str, e: ouro_common::id::IdError| Fault::new(FaultCode::InvalidArgument, e.to_string()).at(field);
+    Ok(PendingInput {
+        place,
+        port: input.port.parse().map_err(|e| invalid("inputs.port", e))?,
+        tag: input.tag.parse().map_err(|e| invalid("inputs.tag", e))?,
+        made_by: attempt_from_wire(input.made_by.as_ref())?,
+        made_port: input.made_port.parse().map_err(|e| invalid("inputs.made_port", e))?,
     })
 }
 

@@ -165,20 +165,32 @@ fn command_to_wire(command: NodeCommand) -> Result<Body, Fault> {
 }
 
 fn assign_to_wire(attempt: LiveAttempt) -> Assign {
-    let inputs = attempt.inputs.into_iter().map(|(port, tag)| StepInput {
+    let known = attempt.inputs.into_iter().map(|(port, tag)| StepInput {
         port: port.to_string(),
         tag: tag.tag.to_string(),
         media: tag.media,
         digest: Some(digest_to_wire(&tag.digest)),
         size_bytes: tag.size_bytes,
         inline: tag.inline,
+        ..StepInput::default()
     });
+    let mut inputs: Vec<StepInput> = known.collect();
+    for input in attempt.pending {
+        let pending = StepInput {
+            port: input.port.to_string(),
+            tag: input.tag.to_string(),
+            made_by: Some(attempt_to_wire(&input.made_by)),
+            made_port: input.made_port.to_string(),
+            ..StepInput::default()
+        };
+        inputs.insert(input.place.min(inputs.len()), pending);
+    }
     Assign {
         attempt: Some(attempt_to_wire(&attempt.key)),
         container: attempt.step.container.to_string(),
         container_digest: Some(digest_to_wire(&attempt.step.digest)),
         params_json: attempt.step.params.to_string().into_bytes(),
-        inputs: inputs.collect(),
+        inputs,
         outputs: attempt.step.outputs.iter().map(|(port, tag)| (port.to_string(), tag.to_string())).collect(),
         budget_ms: attempt.remaining_ms,
         answers: attempt.answers,

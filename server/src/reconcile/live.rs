@@ -2,7 +2,7 @@
 
 use crate::store::LiveAttempt;
 use ouro_common::clock::Instant;
-use ouro_common::id::{AttemptKey, Digest, NodeId, RequestId};
+use ouro_common::id::{AttemptKey, Digest, Name, NodeId, RequestId};
 use ouro_common::mfpi::Terms;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ struct Running {
     predicted_ms: f64,
     terms: Terms,
     alone: bool,
+    chain: Option<Name>,
 }
 
 /// All live attempts.
@@ -33,6 +34,7 @@ impl LiveAttempts {
             predicted_ms: attempt.predicted_ms,
             terms,
             alone,
+            chain: attempt.chain.clone(),
         };
         self.table().insert(attempt.key.clone(), running);
     }
@@ -70,17 +72,24 @@ impl LiveAttempts {
                 predicted_ms: row.predicted_ms,
                 terms: Terms::default(),
                 alone: row.alone,
+                chain: row.chain.clone(),
             });
         }
     }
 
-    /// Seconds until each attempt of each node may end. An overdue one is taken to need as long again as it is late:
+    /// Seconds until each attempt of each node may end; a chain counts as one, to the end of its last step. An overdue one is taken to need as long again as it is late:
     /// a node whose work hangs must not look like the one that is free soonest.
     pub fn remaining_s(&self, now: Instant) -> BTreeMap<NodeId, Vec<f64>> {
-        let mut remaining: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
-        for running in self.table().values() {
+        let mut chains: BTreeMap<(NodeId, RequestId, u32, Name), Instant> = BTreeMap::new();
+        for (key, running) in self.table().iter() {
             let end = running.assigned.after(Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9)));
-            remaining.entry(running.node).or_default().push(end.since(now).max(now.since(end)).as_secs_f64());
+            let head = running.chain.as_ref().unwrap_or(&key.step).clone();
+            let last = chains.entry((running.node, key.request, key.plan, head)).or_insert(end);
+            *last = end.max(*last);
+        }
+        let mut remaining: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
+        for ((node, ..), end) in chains {
+            remaining.entry(node).or_default().push(end.since(now).max(now.since(end)).as_secs_f64());
         }
         remaining
     }
@@ -111,6 +120,8 @@ mod tests {
             node,
             step: serde_json::from_value(step).unwrap(),
             inputs: vec![],
+            pending: vec![],
+            chain: None,
             answers: true,
             assigned: Instant(1_000),
             predicted_ms: 500.0,
@@ -120,6 +131,10 @@ mod tests {
         live.begin(&attempt, Terms::default(), false);
         assert_eq!(live.remaining_s(Instant(1_200))[&node], vec![0.3]);
         assert_eq!(live.remaining_s(Instant(11_500))[&node], vec![10.0]);
+        let second = AttemptKey { step: "s2".parse().unwrap(), ..key.clone() };
+        let behind = LiveAttempt { key: second, predicted_ms: 900.0, chain: Some("s1".parse().unwrap()), ..attempt.clone() };
+        live.begin(&behind, Terms::default(), false);
+        assert_eq!(live.remaining_s(Instant(1_200))[&node], vec![0.7], "a chain is one assignment");
         live.correct(&[]);
         assert!(live.remaining_s(Instant(1_200)).is_empty(), "the store's rows are the truth");
     }

@@ -1,14 +1,15 @@
 //! Ready steps are claimed, decided about, assigned, and the nodes are told.
 
+use super::companions::Companions;
 use super::snapshot::{snapshot, step_state};
 use crate::fleet::NodeCommand;
 use crate::scheduler::{Action, decide};
 use crate::store::{AssignOutcome, Assignment, Ended, ReadyStep, RefusedStep, StoreError};
 use crate::world::World;
 use futures::future::try_join_all;
-use ouro_common::id::{AttemptKey, Name, RequestId};
+use ouro_common::id::{AttemptKey, Epoch, Name, NodeId, RequestId};
 use ouro_common::mfpi::Terms;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Steps that are decided about in one pass.
@@ -28,16 +29,20 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
     let steps = try_join_all(ready.iter().map(|step| step_state(world, step))).await?;
     let state = snapshot(world, steps, now).await?;
     let decision = decide(&state, now, rand::random());
+    let mut companions = Companions::new(world, &ready, state, now);
     let by_key: BTreeMap<StepKey, &ReadyStep> = ready.iter().map(|s| ((s.request, s.plan, s.step.id.clone()), s)).collect();
     let mut items = Vec::new();
-    let mut terms = Vec::new();
+    let (mut terms, mut behind) = (Vec::new(), Vec::new());
     for action in decision.actions {
         match action {
             Action::Assign { request, plan, step, node, session_epoch, slots, predicted, total_s, view } => {
                 let Some(claimed) = by_key.get(&(request, plan, step.clone())) else {
                     continue;
                 };
+                let chain = if claimed.alone { vec![] } else { companions.of(claimed, node, total_s) };
                 terms.push((predicted, claimed.alone));
+                let (chain, chain_terms): (Vec<_>, Vec<_>) = chain.into_iter().unzip();
+                behind.push(chain_terms);
                 items.push(Assignment {
                     request,
                     plan,
@@ -49,6 +54,7 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
                     slots: slots.saturating_sub(1),
                     decision: view,
                     predicted_ms: total_s * 1e3,
+                    chain,
                 });
             }
             Action::CannotPlace { request, plan, step, fault, view } => {
@@ -62,19 +68,21 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
         return Ok(());
     }
     let outcomes = world.store.assign(items.clone()).await?;
-    tell_nodes(world, &items, &terms, &outcomes).await
-}
-
-async fn tell_nodes(world: &World, items: &[Assignment], terms: &[(Terms, bool)], outcomes: &[AssignOutcome]) -> Result<(), StoreError> {
     let mut assigned: BTreeMap<AttemptKey, (Terms, bool)> = BTreeMap::new();
-    let mut nodes = std::collections::BTreeSet::new();
-    for ((item, terms), outcome) in items.iter().zip(terms).zip(outcomes) {
-        if let AssignOutcome::Assigned(epoch) = outcome {
-            let key = AttemptKey { request: item.request, plan: item.plan, step: item.step.clone(), epoch: *epoch };
-            assigned.insert(key, *terms);
+    let mut nodes = BTreeSet::new();
+    for (n, (item, outcome)) in items.iter().zip(&outcomes).enumerate() {
+        if let AssignOutcome::Assigned { epoch, chain } = outcome {
+            let key = |step: &Name, epoch: Epoch| AttemptKey { request: item.request, plan: item.plan, step: step.clone(), epoch };
+            assigned.insert(key(&item.step, *epoch), terms[n]);
+            let links = chain.iter().zip(&behind[n]);
+            assigned.extend(links.map(|((step, epoch), terms)| (key(step, *epoch), (*terms, false))));
             nodes.insert(item.node);
         }
     }
+    tell_nodes(world, assigned, nodes).await
+}
+
+async fn tell_nodes(world: &World, mut assigned: BTreeMap<AttemptKey, (Terms, bool)>, nodes: BTreeSet<NodeId>) -> Result<(), StoreError> {
     let lists = try_join_all(nodes.into_iter().map(|node| world.store.live_attempts(Some(node)))).await?;
     for attempt in lists.into_iter().flatten() {
         let Some((terms, alone)) = assigned.remove(&attempt.key) else {

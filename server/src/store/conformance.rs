@@ -4,6 +4,7 @@
 //! `Make` opens the same storage, as a process that was started again does.
 
 pub(crate) mod blame;
+pub(crate) mod chains;
 pub(crate) mod ends;
 mod ground;
 pub(crate) mod identity;
@@ -41,6 +42,9 @@ macro_rules! conformance_suite {
                 lost_results_are_made_again, a_step_whose_input_is_gone_waits_for_it, blobs_go_to_whom_they_concern;
             blame: two_nodes_poison, three_nodes_fail, a_bad_input_ends_at_once, loss_is_no_guilt_but_ends_at_ten,
                 evidence_may_come_late;
+            chains: a_chain_is_one_assignment_and_is_committed_step_by_step, a_chain_that_breaks_is_given_back_and_counts_for_nothing,
+                a_lost_node_takes_only_the_rest_of_its_chain_along, a_restarted_agent_keeps_what_it_has_done_of_a_chain,
+                poison_is_found_within_a_chain;
             ends: a_cancelled_request_names_what_to_stop, a_deadline_ignores_the_wall_clock, an_end_is_final, a_refusal_says_why;
             standing: deaths_of_steps_that_finish_elsewhere_quarantine, a_container_that_keeps_failing_is_switched_off,
                 a_power_cut_is_no_evidence, who_reboots_first_of_many_is_cleared_later, poison_is_kept_away_until_it_is_released,

@@ -281,6 +281,19 @@ pub struct ReadyStep {
     pub remaining_ms: u64,
     /// Whether one of its outputs is the request's answer.
     pub answers: bool,
+    /// Steps that can only follow it, one after the other: they may go along to the same node.
+    pub followers: Vec<Follower>,
+}
+
+/// A step that can only follow another one.
+#[derive(Debug, Clone)]
+pub struct Follower {
+    /// The step as planned.
+    pub step: Step,
+    /// The count of epochs so far: `assign` must find the same.
+    pub expected_epoch: u32,
+    /// Those of its inputs that are there already, each with its port.
+    pub inputs: Vec<(Name, TagRecord)>,
 }
 
 /// A step to be given to a node.
@@ -304,6 +317,21 @@ pub struct Assignment {
     pub decision: DecisionView,
     /// The predicted time, ms.
     pub predicted_ms: f64,
+    /// Steps that go along, in their order.
+    pub chain: Vec<ChainLink>,
+}
+
+/// A step that goes along to the node of the one before it.
+#[derive(Debug, Clone)]
+pub struct ChainLink {
+    /// The step.
+    pub step: Name,
+    /// From [`Follower::expected_epoch`].
+    pub expected_epoch: u32,
+    /// The decision, for the trace.
+    pub decision: DecisionView,
+    /// The predicted time from the assignment of the chain to the end of this step, ms.
+    pub predicted_ms: f64,
 }
 
 /// A step that no node could ever take.
@@ -322,8 +350,13 @@ pub struct RefusedStep {
 /// What assigning gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AssignOutcome {
-    /// It is the node's now, under this epoch.
-    Assigned(Epoch),
+    /// It is the node's now.
+    Assigned {
+        /// Under this epoch.
+        epoch: Epoch,
+        /// Those that went along, each under its epoch; the chain may have ended sooner than was asked for.
+        chain: Vec<(Name, Epoch)>,
+    },
     /// Somebody else was faster, or the step is not ready any more.
     Raced,
     /// The node has enough.
@@ -343,6 +376,10 @@ pub struct LiveAttempt {
     pub step: Step,
     /// Its inputs with their ports; inline bytes included.
     pub inputs: Vec<(Name, TagRecord)>,
+    /// Inputs that steps before it in its chain are still making on the same node.
+    pub pending: Vec<PendingInput>,
+    /// The first step of the chain that it went along with.
+    pub chain: Option<Name>,
     /// Whether one of its outputs is the request's answer.
     pub answers: bool,
     /// When it was assigned, on the store's clock.
@@ -353,6 +390,21 @@ pub struct LiveAttempt {
     pub remaining_ms: u64,
     /// Whether there is evidence against the step, so that nothing else may run beside it.
     pub alone: bool,
+}
+
+/// An input that another attempt on the same node is still making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingInput {
+    /// Its place among all inputs of the step.
+    pub place: usize,
+    /// The port it goes to.
+    pub port: Name,
+    /// Its tag.
+    pub tag: Name,
+    /// Who makes it.
+    pub made_by: AttemptKey,
+    /// At which output port.
+    pub made_port: Name,
 }
 
 /// An output of a step as a node reports it.

@@ -6,6 +6,7 @@
 mod accept;
 mod backup;
 mod blame;
+mod chains;
 mod claim;
 mod clock;
 mod collect;

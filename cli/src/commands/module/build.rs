@@ -11,11 +11,16 @@ use crate::transfer::Transfer;
 use clap::Args;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::module::{LAYOUT_FILE, SIGNATURE_FILE};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+use std::{fs, io, thread};
 
 /// What every module's label begins with.
 const LABEL_PREFIX: &str = "OURO-";
+/// How often it is looked how far an image is.
+const LOOK: Duration = Duration::from_millis(250);
 /// The most bytes of a label: what ext4 has room for.
 const LABEL_BYTES: usize = 16;
 
@@ -126,7 +131,7 @@ impl Work {
         }
         let made = self.scratch.join("module");
         match &self.programs {
-            Some(programs) => programs.make(&packing, &self.label, &made, &self.scratch)?,
+            Some(programs) => self.make_image(programs, &packing, &made)?,
             None => {
                 self.transfer.begin("copying", packing.files.values().map(Content::size_bytes).sum());
                 layout::write(&packing, &made, &mut |bytes| self.transfer.moved(bytes))
@@ -135,6 +140,23 @@ impl Work {
         }
         let document = self.read_back(&made, &packing)?;
         Ok((made, document))
+    }
+
+    /// Makes the image, watching it grow: debugfs does not say how far it is.
+    fn make_image(&self, programs: &Programs, packing: &Packing, made: &Path) -> Result<(), Fault> {
+        self.transfer.begin("writing", packing.files.values().map(Content::size_bytes).sum());
+        let (ended, end) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while end.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                    // `st_blocks` counts 512 bytes each, whatever the file system's block is (stat(2)).
+                    self.transfer.reached(fs::metadata(made).map_or(0, |meta| meta.blocks() * 512));
+                }
+            });
+            let result = programs.make(packing, &self.label, made, &self.scratch);
+            drop(ended);
+            result
+        })
     }
 
     /// Reads what was made as any reader would: a file that changed meanwhile, a full disk or a program's mistake shows here.

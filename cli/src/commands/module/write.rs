@@ -6,7 +6,7 @@ use crate::disks::{disks, writable};
 use crate::exit::{Exit, Failure};
 use crate::image::open::{Form, open};
 use crate::output::quantity::bytes;
-use crate::raw_device::{needed_bytes, write};
+use crate::raw_device::{holds, needed_bytes, write};
 use crate::transfer::Transfer;
 use clap::Args;
 use ouro_common::error::{Fault, FaultCode};
@@ -67,15 +67,8 @@ pub(crate) async fn run(arguments: &Arguments, context: &mut Context<'_>) -> Res
         }
     }
     let transfer = Transfer::start(context);
-    transfer.begin("writing", 2 * needed_bytes(size_bytes));
     let (from, to, device_bytes) = (image.clone(), device.clone(), target.size);
-    let written = interruptible(move || write(&from, &to, device_bytes, &mut |n| transfer.moved(n)).map_err(|e| failed(&e, &to))).await?;
-    if !written.same {
-        return Err(Fault::new(FaultCode::DigestMismatch, "what was read back from the device is not what was written to it")
-            .at(device.display())
-            .remedy("the device is broken or smaller than it says; use another")
-            .into());
-    }
+    interruptible(move || put(&from, size_bytes, &to, device_bytes, &transfer)).await?;
     let schema = "ouroboros.module-written/1";
     let document = WrittenDocument { schema, device, digest, size_bytes, verified: true };
     context.show(
@@ -84,6 +77,19 @@ pub(crate) async fn run(arguments: &Arguments, context: &mut Context<'_>) -> Res
         |d| format!("{}\n", d.digest),
     )?;
     Ok(Exit::Done)
+}
+
+/// Writes and reads back.
+fn put(image: &Path, image_bytes: u64, device: &Path, device_bytes: u64, transfer: &Transfer) -> Result<(), Fault> {
+    transfer.begin("writing", needed_bytes(image_bytes));
+    let written = write(image, device, device_bytes, &mut |n| transfer.moved(n)).map_err(|e| failed(&e, device))?;
+    transfer.begin("checking", needed_bytes(image_bytes));
+    if holds(device, &written, &mut |n| transfer.moved(n)).map_err(|e| failed(&e, device))? {
+        return Ok(());
+    }
+    Err(Fault::new(FaultCode::DigestMismatch, "what was read back from the device is not what was written to it")
+        .at(device.display())
+        .remedy("the device is broken or smaller than it says; use another"))
 }
 
 /// The module in the image: what is none, or only half of one, is not put on a stick.

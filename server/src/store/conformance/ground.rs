@@ -204,6 +204,7 @@ impl Ground {
             slots: 1,
             decision: DecisionView { winner: Some(node.id), ..DecisionView::default() },
             predicted_ms: 12.0,
+            chain: vec![],
         }
     }
 
@@ -219,7 +220,7 @@ impl Ground {
             .find(|r| r.request == request && r.step.id == name(step))
             .unwrap_or_else(|| panic!("{step} is not ready"));
         match self.assign(ready, node).await {
-            AssignOutcome::Assigned(epoch) => AttemptKey { request, plan: ready.plan, step: name(step), epoch },
+            AssignOutcome::Assigned { epoch, .. } => AttemptKey { request, plan: ready.plan, step: name(step), epoch },
             other => panic!("{step} on {}: {other:?}", node.name),
         }
     }

@@ -100,10 +100,15 @@ impl World {
         let Some(step) = ready.get(index % ready.len().max(1)) else {
             return;
         };
-        if let AssignOutcome::Assigned(epoch) = self.ground.assign(step, &self.nodes[node % 3]).await {
-            let key = AttemptKey { request: step.request, plan: step.plan, step: step.step.id.clone(), epoch };
-            self.attempts.push((key, node % 3));
-        }
+        // Every other time the steps that can only follow go along.
+        let keys = if index.is_multiple_of(2) {
+            self.ground.try_place_chain(step, &self.nodes[node % 3]).await
+        } else if let AssignOutcome::Assigned { epoch, .. } = self.ground.assign(step, &self.nodes[node % 3]).await {
+            vec![AttemptKey { request: step.request, plan: step.plan, step: step.step.id.clone(), epoch }]
+        } else {
+            vec![]
+        };
+        self.attempts.extend(keys.into_iter().map(|key| (key, node % 3)));
     }
 
     async fn deal_with_attempt(&mut self, deed: &Deed, attempt: usize) {
@@ -175,7 +180,13 @@ impl World {
     async fn check(&mut self) {
         let live = self.ground.store.live_attempts(None).await.unwrap();
         for node in &self.nodes {
-            assert!(live.iter().filter(|a| a.node == node.id).count() <= 2, "more than a slot and one in waiting");
+            let chain = |a: &crate::store::LiveAttempt| (a.key.request, a.key.plan, a.chain.clone().unwrap_or(a.key.step.clone()));
+            let chains: std::collections::BTreeSet<_> = live.iter().filter(|a| a.node == node.id).map(chain).collect();
+            assert!(chains.len() <= 2, "more than a slot and one in waiting");
+        }
+        for attempt in &live {
+            let wanted: usize = attempt.step.inputs.values().map(|tags| tags.iter().count()).sum();
+            assert_eq!(attempt.inputs.len() + attempt.pending.len(), wanted, "{}: an input that nobody makes", attempt.key);
         }
         for request in self.requests.clone() {
             self.check_request(request, live.iter().filter(|a| a.key.request == request).count()).await;

@@ -47,7 +47,7 @@ pub(crate) async fn of_fifty_planners_one_assigns(make: Make) {
     let (a, b) = (ground.node("a").await, ground.node("b").await);
     let ready = ground.take().await.remove(0);
     let outcomes = join_all((0..50).map(|i| ground.assign(&ready, if i % 2 == 0 { &a } else { &b }))).await;
-    assert_eq!(outcomes.iter().filter(|o| matches!(o, AssignOutcome::Assigned(_))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|o| matches!(o, AssignOutcome::Assigned { .. })).count(), 1);
     assert_eq!(outcomes.iter().filter(|o| **o == AssignOutcome::Raced).count(), 49);
     assert_eq!(ground.store.live_attempts(None).await.unwrap().len(), 1);
     let step = ground.step(request, "s1").await;
@@ -63,14 +63,14 @@ pub(crate) async fn a_node_takes_one_more_than_its_slots(make: Make) {
     let items = ground.take().await.iter().map(|step| ground.assignment(step, &node)).collect();
     let outcomes = ground.store.assign(items).await.unwrap();
     assert!(
-        matches!(outcomes[..], [AssignOutcome::Assigned(_), AssignOutcome::Assigned(_), AssignOutcome::NodeFull]),
+        matches!(outcomes[..], [AssignOutcome::Assigned { .. }, AssignOutcome::Assigned { .. }, AssignOutcome::NodeFull]),
         "{outcomes:?}"
     );
     let live = ground.store.live_attempts(Some(node.id)).await.unwrap();
     assert_eq!(live.len(), 2);
     ground.commit(&live[0].key, &node, false).await;
     let ready = ground.take().await.remove(0);
-    assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned(_)));
+    assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned { .. }));
 }
 
 pub(crate) async fn only_the_session_that_was_looked_at_gets_work(make: Make) {
@@ -83,7 +83,7 @@ pub(crate) async fn only_the_session_that_was_looked_at_gets_work(make: Make) {
     ground.store.close_session(now.id, now.session_epoch, crate::store::SessionEnd::Left).await.unwrap();
     assert_eq!(ground.assign(&ready, &now).await, AssignOutcome::NodeGone);
     let back = Node { session_epoch: ground.online(now.id).await, ..now };
-    assert!(matches!(ground.assign(&ready, &back).await, AssignOutcome::Assigned(_)));
+    assert!(matches!(ground.assign(&ready, &back).await, AssignOutcome::Assigned { .. }));
     assert_eq!(ground.assign(&ready, &back).await, AssignOutcome::Raced);
     ground.store.release_attempts(back.id, LossReason::Drained, &[]).await.unwrap();
     assert_eq!(

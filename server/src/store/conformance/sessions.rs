@@ -55,7 +55,7 @@ pub(crate) async fn removed_nodes_stay_out_and_pending_ones_get_nothing(make: Ma
     let ready = ground.take().await.remove(0);
     assert_eq!(ground.assign(&ready, &node).await, AssignOutcome::NodeGone);
     ground.deed(&node, NodeDeed::Approve).await;
-    assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned(_)));
+    assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned { .. }));
     ground.deed(&node, NodeDeed::Remove).await;
     assert_eq!(ground.open(node.id).await, OpenedSession::Removed);
     assert!(ground.store.nodes().await.unwrap().is_empty());

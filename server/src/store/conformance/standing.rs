@@ -165,7 +165,7 @@ pub(crate) async fn a_suspect_step_runs_alone(make: Make) {
     let find = |request| ready.iter().find(|r| r.request == request).unwrap();
     assert_eq!(ground.assign(find(suspect), &b).await, AssignOutcome::NodeFull, "something runs there");
     ground.commit(&busy, &b, false).await;
-    assert!(matches!(ground.assign(find(suspect), &b).await, AssignOutcome::Assigned(_)));
+    assert!(matches!(ground.assign(find(suspect), &b).await, AssignOutcome::Assigned { .. }));
     assert!(ground.store.live_attempts(Some(b.id)).await.unwrap()[0].alone);
     assert_eq!(ground.assign(find(second), &b).await, AssignOutcome::NodeFull, "nothing runs beside it");
 }

@@ -6,12 +6,13 @@ use super::db::{Db, beginning};
 use super::journal::{self, About};
 use super::steps::{StepRow, moment};
 use super::verb_error::Outcome;
-use super::{ends, poison, repair, standing};
+use super::{chains, ends, poison, repair, standing};
 use crate::store::FailOutcome;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AttemptKey, NodeId};
 use ouro_common::step::{AttemptState, Evidence, FailureClass, LossReason, StepState, StepVerdict, after_failure};
 use rusqlite::params;
+use std::collections::BTreeSet;
 
 /// The longest reason that is kept, in bytes.
 const MAX_WHY_BYTES: usize = 2000;
@@ -89,7 +90,9 @@ fn judge(db: &Db<'_>, key: &AttemptKey, node: NodeId, mut row: StepRow) -> Outco
     let verdict = after_failure(&history);
     match verdict {
         StepVerdict::Ready => {
-            row.become_state(db, StepState::Ready)?;
+            let there = chains::inputs_there(db, &row, &BTreeSet::new())?;
+            row.become_state(db, if there { StepState::Ready } else { StepState::Blocked })?;
+            chains::give_back(db, row.request, row.plan)?;
             // It may have failed because an input is gone; then that comes first.
             repair::repair(db, row.request, row.plan)?;
         }

@@ -4,13 +4,14 @@ use super::columns::{Count, Text, json, text};
 use super::db::{Db, beginning};
 use super::steps::{self, Asked, moment, read_step, step_columns};
 use super::verb_error::Outcome;
-use super::{ends, tags};
+use super::{chains, ends, tags};
 use crate::store::{AssignOutcome, Assignment, LiveAttempt, ReadyStep, RefusedStep};
 use ouro_common::clock::Instant;
 use ouro_common::document::DecisionView;
 use ouro_common::id::{Epoch, InstanceId, Name, NodeId};
 use ouro_common::step::{AdminState, StepState};
 use rusqlite::{Row, params};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The winner and the best sixteen others.
@@ -57,7 +58,7 @@ pub(super) fn assign(db: &Db<'_>, items: Vec<Assignment>) -> Outcome<Vec<AssignO
 }
 
 fn assign_one(db: &Db<'_>, item: Assignment) -> Outcome<AssignOutcome> {
-    let Some(mut row) = steps::load(db, item.request, item.plan, &item.step)? else {
+    let Some(row) = steps::load(db, item.request, item.plan, &item.step)? else {
         return Ok(AssignOutcome::Raced);
     };
     let in_time = db.exists(
@@ -67,6 +68,36 @@ fn assign_one(db: &Db<'_>, item: Assignment) -> Outcome<AssignOutcome> {
     if row.state != StepState::Ready || row.epochs != item.expected_epoch || !in_time {
         return Ok(AssignOutcome::Raced);
     }
+    let name = match room(db, &row, &item)? {
+        Ok(name) => name,
+        Err(refused) => return Ok(refused),
+    };
+    let suspect = must_be_alone(db, &row)?;
+    let mut coming: BTreeSet<Name> = row.step.outputs.values().cloned().collect();
+    let epoch = give(db, row, item.node, None, (item.decision, item.predicted_ms))?;
+    db.event(item.request, "assigned", Some(&item.step), &format!("to {name}, predicted {:.0} ms", item.predicted_ms))?;
+    let mut chain = Vec::new();
+    // A step with evidence against it runs with nothing behind it either.
+    for link in item.chain.into_iter().filter(|_| !suspect) {
+        let Some(row) = steps::load(db, item.request, item.plan, &link.step)? else {
+            break;
+        };
+        let fits = row.state == StepState::Blocked && row.epochs == link.expected_epoch;
+        let follows = chains::reads(&row.step).any(|tag| coming.contains(tag));
+        if !fits || !follows || !chains::inputs_there(db, &row, &coming)? {
+            break;
+        }
+        coming.extend(row.step.outputs.values().cloned());
+        let epoch = give(db, row, item.node, Some(&item.step), (link.decision, link.predicted_ms))?;
+        let words = format!("to {name} behind {}, predicted {:.0} ms in all", item.step, link.predicted_ms);
+        db.event(item.request, "assigned", Some(&link.step), &words)?;
+        chain.push((link.step, epoch));
+    }
+    Ok(AssignOutcome::Assigned { epoch, chain })
+}
+
+/// The node's name, if it can be given a step now.
+fn room(db: &Db<'_>, row: &steps::StepRow, item: &Assignment) -> Outcome<Result<String, AssignOutcome>> {
     let node = text(&item.node);
     let found = db.one(
         "SELECT name, admin, session_epoch, instance IS NOT NULL AND offline_since IS NULL FROM nodes WHERE id = ?1",
@@ -74,42 +105,56 @@ fn assign_one(db: &Db<'_>, item: Assignment) -> Outcome<AssignOutcome> {
         |r| Ok((r.get::<_, String>(0)?, r.get::<_, Text<AdminState>>(1)?.0, r.get::<_, Count>(2)?.0, r.get::<_, bool>(3)?)),
     )?;
     let Some((name, AdminState::Active, epoch, true)) = found else {
-        return Ok(AssignOutcome::NodeGone);
+        return Ok(Err(AssignOutcome::NodeGone));
     };
     if epoch != item.session_epoch {
-        return Ok(AssignOutcome::NodeGone);
+        return Ok(Err(AssignOutcome::NodeGone));
     }
-    let live = db.one("SELECT count(*) FROM attempts WHERE node = ?1 AND state = 'assigned'", [&node], |r| r.get::<_, i64>(0))?;
-    if live.unwrap_or(0) > i64::from(item.slots) {
-        return Ok(AssignOutcome::NodeFull);
+    // A chain is one assignment: its steps run one after the other.
+    let live = db.one(
+        "SELECT count(*) FROM (SELECT DISTINCT request, plan, coalesce(chain, step) FROM attempts WHERE node = ?1 AND state = 'assigned')",
+        [&node],
+        |r| r.get::<_, i64>(0),
+    )?;
+    let live = live.unwrap_or(0);
+    if live > i64::from(item.slots) || (live > 0 && (must_be_alone(db, row)? || runs_alone(db, &node)?)) {
+        return Ok(Err(AssignOutcome::NodeFull));
     }
-    if live.unwrap_or(0) > 0 && (must_be_alone(db, &row)? || runs_alone(db, &node)?) {
-        return Ok(AssignOutcome::NodeFull);
-    }
+    Ok(Ok(name))
+}
+
+/// Makes an attempt of a step under a new epoch.
+fn give(
+    db: &Db<'_>,
+    mut row: steps::StepRow,
+    node: NodeId,
+    chain: Option<&Name>,
+    (decision, predicted_ms): (DecisionView, f64),
+) -> Outcome<Epoch> {
     let epoch = Epoch { generation: db.generation, n: row.epochs + 1 };
     row.become_state(db, StepState::Assigned)?;
+    let key = (text(&row.request), row.plan, text(&row.step.id));
     db.run(
         "UPDATE steps SET epochs = ?4 WHERE request = ?1 AND plan = ?2 AND id = ?3",
-        params![text(&item.request), item.plan, text(&item.step), epoch.n],
+        params![key.0, key.1, key.2, epoch.n],
     )?;
-    let predicted_ms = if item.predicted_ms.is_finite() { item.predicted_ms } else { 0.0 };
     db.run(
-        "INSERT INTO attempts (request, plan, step, generation, n, node, state, assigned, predicted_ms, decision) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'assigned', ?7, ?8, ?9)",
+        "INSERT INTO attempts (request, plan, step, generation, n, node, state, assigned, predicted_ms, decision, chain) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'assigned', ?7, ?8, ?9, ?10)",
         params![
-            text(&item.request),
-            item.plan,
-            text(&item.step),
+            key.0,
+            key.1,
+            key.2,
             epoch.generation,
             epoch.n,
-            node,
+            text(&node),
             moment(db.now),
-            predicted_ms,
-            within_budget(item.decision)?
+            if predicted_ms.is_finite() { predicted_ms } else { 0.0 },
+            within_budget(decision)?,
+            chain.map(text)
         ],
     )?;
-    db.event(item.request, "assigned", Some(&item.step), &format!("to {name}, predicted {predicted_ms:.0} ms"))?;
-    Ok(AssignOutcome::Assigned(epoch))
+    Ok(epoch)
 }
 
 /// Whether there is evidence against a step: it runs with nothing beside it then.
@@ -165,7 +210,7 @@ macro_rules! live_attempts {
     () => {
         "SELECT a.node, a.request, a.plan, a.step, a.generation, a.n, a.assigned, a.predicted_ms, r.deadline, r.answer, s.request, s.plan, \
          s.state, s.epochs, s.step, EXISTS (SELECT 1 FROM attempts e WHERE e.request = a.request AND e.plan = a.plan AND e.step = a.step \
-         AND e.evidence IS NOT NULL) FROM attempts a JOIN steps s ON s.request = a.request AND s.plan = a.plan AND s.id = a.step \
+         AND e.evidence IS NOT NULL), a.chain FROM attempts a JOIN steps s ON s.request = a.request AND s.plan = a.plan AND s.id = a.step \
          JOIN requests r ON r.id = a.request WHERE a.state = 'assigned'"
     };
 }
@@ -180,6 +225,8 @@ pub(super) fn live_attempts(db: &Db<'_>, node: Option<NodeId>) -> Outcome<Vec<Li
     };
     for attempt in &mut attempts {
         attempt.inputs = tags::inputs_of(db, attempt.key.request, attempt.key.plan, &attempt.key.step, true)?;
+        let known: Vec<Name> = attempt.inputs.iter().map(|(_, tag)| tag.tag.clone()).collect();
+        attempt.pending = chains::pending(db, attempt.key.request, attempt.key.plan, &attempt.step, &known)?;
     }
     Ok(attempts)
 }
@@ -201,6 +248,8 @@ fn read_live(row: &Row<'_>, now: Instant) -> rusqlite::Result<LiveAttempt> {
         remaining_ms: row.get::<_, Count>(8)?.0.saturating_sub(now.0),
         answers: step.answers(answer.as_ref()),
         alone: row.get(15)?,
+        chain: row.get::<_, Option<Text<_>>>(16)?.map(|name| name.0),
+        pending: vec![],
         inputs: vec![],
         step: step.step,
     })

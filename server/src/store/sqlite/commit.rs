@@ -4,7 +4,7 @@ use super::columns::{Text, count, json, text};
 use super::db::Db;
 use super::steps::{self, StepRow, moment};
 use super::verb_error::{Outcome, VerbError};
-use super::{ends, plans, standing};
+use super::{chains, ends, plans, standing};
 use crate::store::{CommitOutcome, OutputRecord};
 use ouro_common::id::{AttemptKey, Name, NodeId};
 use ouro_common::plan::Step;
@@ -87,6 +87,7 @@ pub(super) fn commit(
     let name: Option<String> = db.one("SELECT name FROM nodes WHERE id = ?1", [text(&node)], |r| r.get(0))?;
     db.event(key.request, "committed", Some(&key.step), &format!("by {}", name.unwrap_or_else(|| node.to_string())))?;
     standing::committed(db, &row, node)?;
+    chains::advance(db, key.request, key.plan)?;
     let now_ready = plans::unblock(db, key.request, key.plan)?;
     let request_done = ends::settle(db, key.request)? || ends::has_ended(db, key.request)?;
     Ok(CommitOutcome::Committed { now_ready: if request_done { 0 } else { now_ready }, request_done })

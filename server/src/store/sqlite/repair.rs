@@ -5,10 +5,10 @@
 
 use super::columns::{Text, text};
 use super::db::Db;
-use super::plans;
 use super::steps::{self, StepRow, moment};
 use super::tags::available;
 use super::verb_error::Outcome;
+use super::{chains, plans};
 use ouro_common::id::{Digest, Name, NodeId, RequestId};
 use ouro_common::plan::{Step, Tags};
 use ouro_common::step::StepState;
@@ -66,6 +66,10 @@ pub(super) fn repair(db: &Db<'_>, request: RequestId, plan: u32) -> Outcome<usiz
         }
         if row.state != next {
             row.become_state(db, next)?;
+        }
+        // The last step of a chain may have been done before those in front of it: what it read was never committed.
+        if row.state == StepState::Ready && !chains::inputs_there(db, row, &BTreeSet::new())? {
+            row.become_state(db, StepState::Blocked)?;
         }
     }
     Ok(again)

@@ -8,7 +8,7 @@ use ouro_common::clock::WallTime;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The migrations, oldest first; the schema's version is their count. Never change one that was released.
-const MIGRATIONS: &[&str] = &[FIRST, STANDING];
+const MIGRATIONS: &[&str] = &[FIRST, STANDING, CHAINS];
 
 /// Tags are named within a plan: `plan` is −1 for those that came with the request, and `step_inputs.origin` says which
 /// plan's tag an input reads. Bytes of a tag are available if they are inline, on the server's disk or with a holder.
@@ -98,6 +98,9 @@ CREATE TABLE fleet_events (
 CREATE INDEX attempts_evidence ON attempts (node, ended) WHERE evidence IS NOT NULL;
 CREATE INDEX steps_done ON steps (step_key) WHERE state = 'done';
 ";
+
+/// The first step of the chain that an attempt went along with.
+const CHAINS: &str = "ALTER TABLE attempts ADD COLUMN chain TEXT;";
 
 /// Brings the database to this build's schema.
 pub(super) fn migrate(conn: &mut Connection, wall: WallTime) -> Outcome<()> {

@@ -2,8 +2,8 @@
 
 use super::columns::{Json, Text, count, text};
 use super::db::Db;
-use super::tags;
 use super::verb_error::{Outcome, VerbError};
+use super::{chains, tags};
 use crate::store::ReadyStep;
 use ouro_common::clock::Instant;
 use ouro_common::envelope::{Envelope, Privacy};
@@ -144,6 +144,7 @@ pub(super) fn ready_step(db: &Db<'_>, row: StepRow, asked: Asked) -> Outcome<Rea
     failed_on.dedup();
     Ok(ReadyStep {
         inputs: tags::inputs_of(db, row.request, row.plan, &row.step.id, false)?,
+        followers: chains::after(db, &row)?,
         answers: row.answers(asked.answer.as_ref()),
         request: row.request,
         plan: row.plan,
