@@ -7,6 +7,7 @@ mod services;
 
 use crate::{Account, Guest, Machine, MachineOptions, Packing, Slot};
 use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum as _;
 use ouro_tests::{assets, texts};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +31,28 @@ pub struct Journey<'a> {
     modules: PathBuf,
 }
 
+/// A part of the journey that can be left out; server and agent start in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Leg {
+    /// Steps, users and a crash of the agent as a service.
+    Services,
+    /// Empty sticks, and what is read of their links.
+    Links,
+    /// A module in, used, and out again.
+    ComeAndGo,
+    /// A module pulled out in the middle of a step.
+    Pulled,
+    /// A module's medium torn out.
+    TornOut,
+    /// A hard reset with modules in.
+    Reset,
+}
+
+impl Leg {
+    /// Those that are gone when none is named. The others need an agent that mounts modules from devices.
+    const USUAL: [Self; 2] = [Self::Services, Self::Links];
+}
+
 /// What a journey begins with.
 #[derive(Debug)]
 pub struct Baggage<'a> {
@@ -39,6 +62,8 @@ pub struct Baggage<'a> {
     pub installed: &'a Path,
     /// The folder that `make modules` filled.
     pub modules: &'a Path,
+    /// The only legs to go; the usual ones when there are none.
+    pub legs: &'a [Leg],
     /// An empty folder for sockets, logs and disks.
     pub folder: &'a Path,
 }
@@ -48,17 +73,16 @@ pub struct Baggage<'a> {
 /// # Errors
 /// What was not as promised, where, and what the guest said.
 pub fn go<'a>(baggage: &Baggage<'_>, account: &'a mut Account<'a>) -> Result<()> {
-    let Baggage { guest, installed, modules, folder } = baggage;
+    let Baggage { guest, installed, modules, legs, folder } = baggage;
     account.chapter("the machine boots")?;
     let packing = Packing::of(installed);
     packing.text("letter.txt", texts::LETTER)?;
     packing.text("register.txt", &texts::register(40 << 20))?;
-    for container in ["keywords", "langid"] {
+    for container in ["langid", "sentiment"] {
         assets::module_with(&packing.place("containers")?, &[container]);
     }
-    if let Some(library) = assets::onnxruntime() {
-        packing.copy("libonnxruntime.so", &library)?;
-    }
+    let library = assets::onnxruntime().context("the ONNX Runtime library is not here; run `make prepare`")?;
+    packing.copy("libonnxruntime.so", &library)?;
     packing.copy("development.pub", &modules.join("development.pub"))?;
     // Copies: nothing may write to a module, and that is looked at in the end.
     let images = ["language.img", "documents.img"];
@@ -70,7 +94,7 @@ pub fn go<'a>(baggage: &Baggage<'_>, account: &'a mut Account<'a>) -> Result<()>
     let machine = Machine::start(&MachineOptions { guest, installed: &image, slots: &SLOTS, folder })?;
     let guest = Guest::wait_up(&machine, BOOT)?;
     let mut journey = Journey { machine, guest, account, modules: folder.to_path_buf() };
-    let went = journey.legs().and_then(|()| journey.untouched(modules, &images));
+    let went = journey.all(legs).and_then(|()| journey.untouched(modules, &images));
     went.with_context(|| format!("the journey ended; the services' last words:\n{}\n", journey.last_words()))
 }
 
@@ -81,15 +105,24 @@ impl Journey<'_> {
         self.guest.run(journal).map_or_else(|e| e.to_string(), |said| said.stdout + &said.stderr)
     }
 
-    fn legs(&mut self) -> Result<()> {
+    fn all(&mut self, legs: &[Leg]) -> Result<()> {
         self.install()?;
-        self.services()?;
-        self.links()?;
-        self.only_sticks()?;
-        self.come_and_go()?;
-        self.pulled_in_the_middle()?;
-        self.torn_out()?;
-        self.hard_reset()
+        self.start_services()?;
+        let chosen = if legs.is_empty() { &Leg::USUAL } else { legs };
+        for leg in Leg::value_variants().iter().filter(|leg| chosen.contains(leg)) {
+            if matches!(leg, Leg::ComeAndGo | Leg::Pulled | Leg::TornOut | Leg::Reset) {
+                self.only_sticks()?;
+            }
+            match leg {
+                Leg::Services => self.services()?,
+                Leg::Links => self.links()?,
+                Leg::ComeAndGo => self.come_and_go()?,
+                Leg::Pulled => self.pulled_in_the_middle()?,
+                Leg::TornOut => self.torn_out()?,
+                Leg::Reset => self.hard_reset()?,
+            }
+        }
+        Ok(())
     }
 
     /// Nothing in the guest wrote to a module.

@@ -19,6 +19,9 @@ struct Arguments {
     /// The folder that `make modules` filled
     #[arg(long, value_name = "FOLDER")]
     modules: PathBuf,
+    /// Go this leg; may be given several times; else services and links
+    #[arg(long, value_enum)]
+    leg: Vec<journey::Leg>,
     /// Keep the serial log although nothing failed
     #[arg(long)]
     keep: bool,
@@ -37,8 +40,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut folder = tempfile::Builder::new().prefix("ouro-vm-").tempdir()?;
     let mut out = std::io::stdout();
-    let Arguments { guest, installed, modules, keep } = arguments;
-    let baggage = journey::Baggage { guest, installed, modules, folder: folder.path() };
+    let Arguments { guest, installed, modules, leg, keep } = arguments;
+    let baggage = journey::Baggage { guest, installed, modules, legs: leg, folder: folder.path() };
     let went = journey::go(&baggage, &mut Account::new(&mut out));
     if *keep || went.is_err() {
         folder.disable_cleanup(true);

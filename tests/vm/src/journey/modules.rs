@@ -17,7 +17,7 @@ pub(super) const DOCUMENTS: &str = "OURO-DOCUMENTS";
 const ANNOUNCED: Duration = Duration::from_secs(10);
 
 impl Journey<'_> {
-    /// The fleet trusts the key the samples were signed with, and has nothing but what comes on sticks.
+    /// The fleet trusts the key of the sample modules, and the node has nothing but what comes on sticks.
     pub(super) fn only_sticks(&mut self) -> Result<()> {
         self.guest
             .sh(&format!("OUROBOROS_HOME=/var/lib/ouroboros/server ouroctl module trust /{LUGGAGE}/development.pub"))?;
