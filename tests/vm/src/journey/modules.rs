@@ -52,20 +52,19 @@ impl Journey<'_> {
         let since = clock::now(&mut self.guest)?;
         self.remove(&stick, &SLOTS[0], DOCUMENTS)?;
         let removed =
-            |g: &mut crate::Guest| Ok(Some(g.sh("ouroctl trace last --output json")?).filter(|text| text.contains("module_removed")));
+            |g: &mut crate::Guest| Ok(Some(g.sh("ouroctl trace last --output json")?).filter(|text| text.contains("MODULE_REMOVED")));
         let trace = self.guest.eventually("the attempt ends as MODULE_REMOVED", SOON, removed);
         if let Err(error) = trace {
             bail!("{error}\n{}", self.guest.sh("ouroctl trace last")?);
         }
         ensure!(self.guest.ended(request)?.is_none(), "the request ended with its module");
         let chronicle = Chronicle::read(&mut self.guest, since)?;
-        let took = chronicle.when(&["ouro-agent", "a module was pulled out"])?.saturating_sub(chronicle.when(&[
-            "kernel",
-            "Slot(1)",
-            "Powering off",
-        ])?);
-        self.account
-            .seen("the step ends as MODULE_REMOVED, the request waits", format!("{} after the slot is powered off", time(took)))?;
+        let out = chronicle.when(&["event remove", "(block)"])?;
+        let failed = chronicle.when_after(out, &["ouro-server", "a step failed", "MODULE_REMOVED"])?;
+        self.account.seen(
+            "the step ends as MODULE_REMOVED, the request waits",
+            format!("{} after the kernel's event", time(failed - out)),
+        )?;
         self.insert(&SLOTS[1], DOCUMENTS, "third")?;
         let answer = self.guest.wait(request, SOON * 2)?;
         ensure!(answer.code == Some(0) && answer.stdout.contains("Entry"), "the request did not finish: {answer:?}");
@@ -121,14 +120,14 @@ impl Journey<'_> {
         let view = self.guest.eventually(&format!("{label} is announced"), SOON, ready)?;
         let chronicle = Chronicle::read(&mut self.guest, since)?;
         let present = chronicle.when(&["kernel", &format!("Slot({})", slot.number), "Card present"])?;
-        let drive = chronicle.when(&["kernel", "nvme", "queues"])?;
-        let announced = chronicle.when(&["ouro-server", "announced"])?;
-        let agent = announced.saturating_sub(drive);
-        ensure!(agent < ANNOUNCED, "the agent took {agent:?} from the drive to the announcement");
+        let event = chronicle.when_after(present, &["event add", "(block)"])?;
+        let ready = chronicle.when_after(event, &["ouro-agent", "a module is plugged in", label])?;
+        let announced = chronicle.when_after(ready, &["ouro-server", "announced"])?;
+        ensure!(announced - event < ANNOUNCED, "the agent took {:?} from the event to the announcement", announced - event);
         let figures = format!(
-            "{} from the card in the slot, of which the kernel {} until the drive is there ({})",
-            time(announced.saturating_sub(present)),
-            time(drive.saturating_sub(present)),
+            "{} after the kernel's event, {} after the card went into the slot ({})",
+            time(announced - event),
+            time(announced - present),
             view.slot,
         );
         self.account.seen(&format!("{label} is announced"), figures)?;
@@ -142,10 +141,11 @@ impl Journey<'_> {
         self.machine.wait_pulled(stick, SOON)?;
         self.gone(label)?;
         let chronicle = Chronicle::read(&mut self.guest, since)?;
-        let off = chronicle.when(&["kernel", &format!("Slot({})", slot.number), "Powering off"])?;
-        let announced = chronicle.when(&["ouro-server", "announced"])?;
-        self.account
-            .seen(&format!("{label} is gone"), format!("{} after the slot is powered off", time(announced.saturating_sub(off))))
+        let pressed = chronicle.when(&["kernel", &format!("Slot({})", slot.number), "Powering off"])?;
+        let out = chronicle.when_after(pressed, &["event remove", "(block)"])?;
+        let announced = chronicle.when_after(out, &["ouro-server", "announced"])?;
+        let figures = format!("{} after the kernel's event, which came {} after the button", time(announced - out), time(out - pressed));
+        self.account.seen(&format!("{label} is gone"), figures)
     }
 
     /// Waits until the server does not list the module, and looks that nothing of it is mounted.

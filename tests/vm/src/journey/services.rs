@@ -1,6 +1,7 @@
 //! The server and the agent as services of systemd, installed the way people install them.
 
 use super::{Journey, SOON};
+use crate::clock::Chronicle;
 use crate::{LABEL, LUGGAGE};
 use anyhow::{Result, ensure};
 use ouro_common::document::NodesDocument;
@@ -17,6 +18,7 @@ impl Journey<'_> {
             "this is no pure cgroup v2: {controllers}"
         );
         let versions = guest.sh("uname -r; systemctl --version | head -n 1")?.replace('\n', ", ");
+        Chronicle::begin(guest)?;
         self.account.seen("a Debian with systemd, pure cgroup v2", versions)
     }
 
