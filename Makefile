@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build modules demo test fuzz test-arm test-vm lint bench install
+.PHONY: help prepare build modules demo test fuzz test-faults test-arm test-vm lint bench bench-memory bench-idle install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -46,10 +46,17 @@ test: lint ## everything: lint, then all tests, those of the source tree's rules
 
 # The same properties as in `make test`, for longer; each says how many cases it had and how many a second.
 FUZZ_SECONDS ?= 600
-fuzz: prepare ## every parser of the sensors against anything, for FUZZ_SECONDS (600)
+fuzz: prepare ## every parser of the sensors and model files against anything, for FUZZ_SECONDS (600)
 	@cargo test --locked -p ouro-agent --lib --test damaged_machines --no-run
-	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
-	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 2 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-engine --lib survives_anything -- --nocapture
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-agent --lib survives_anything -- --nocapture --test-threads=1
+	@OURO_FUZZ_SECONDS=$$(( $(FUZZ_SECONDS) / 3 )) cargo test --locked -q -p ouro-agent --test damaged_machines -- --nocapture --test-threads=1
+
+# The tests of `make test` that kill and cut, with more agents and for longer; they print what was killed and how all ended.
+test-faults: prepare ## kill everything at random for two minutes, cut all lines: what was acknowledged ends, nobody is blamed
+	@cargo build --locked --workspace --bins
+	@OURO_FAULT_AGENTS=6 OURO_FAULT_REQUESTS=300 OURO_FAULT_SECONDS=120 OURO_FAULT_SESSIONS=12 OURO_FAULT_SERVER_AWAY=8 OURO_FAULT_CUT=12 \
+	    cargo test --locked -q -p ouro-tests --test faults -- --nocapture --test-threads=1
 
 test-arm: prepare ## a static build for phones, tested under emulation (outside CI: several minutes)
 	@tests/arm/run
@@ -60,6 +67,13 @@ test-vm: prepare ## real PCIe hot-plug of modules in a virtual machine (as root,
 bench: prepare ## build for speed and measure
 	@cargo build --locked --workspace --bins --release
 	@OURO_BIN_DIR=$(TARGET_DIR)/release cargo run --locked --release -p ouro-bench
+
+bench-memory: build ## the agent's bandwidth beside STREAM's loops, compiled and run on the same machine in the same run
+	@tests/bench/memory
+
+IDLE_SECONDS ?= 600
+bench-idle: build ## an agent at rest for IDLE_SECONDS (600), beside prometheus-node-exporter
+	@IDLE_SECONDS=$(IDLE_SECONDS) tests/bench/idle
 
 # Where the units point is PREFIX; the folder that a package is made from, DESTDIR, is in no file.
 INSTALL_PROFILE ?= release

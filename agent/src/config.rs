@@ -1,9 +1,17 @@
 //! `agent.toml`: every knob with its meaning and its default. Unknown keys are errors; `--dump-config` shows the result.
 
+mod devices;
+
+pub use devices::DevicesConfig;
+
 use ouro_common::error::{Fault, FaultCode};
 use ouro_engine::deferral::Feature;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+pub use power::{OnUnplug, PowerConfig};
+
+mod power;
 
 /// The agent's configuration. Every key may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,10 +35,16 @@ pub struct Config {
     pub metrics: Option<std::net::SocketAddr>,
     /// The local attempt with the small model.
     pub first_pass: FirstPassConfig,
+    /// What a pulled cable means.
+    pub power: PowerConfig,
     /// Rules about what leaves this machine.
     pub policy: Policy,
     /// The processes that run models.
     pub workers: WorkersConfig,
+    /// Modules on block devices.
+    pub devices: DevicesConfig,
+    /// Containers that are programs.
+    pub oci: OciConfig,
 }
 
 /// `spool_max_bytes`.
@@ -92,6 +106,22 @@ impl Default for WorkersConfig {
     }
 }
 
+/// `[oci]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OciConfig {
+    /// OCI runtimes by name or path; the first that can run a container here is taken, none means that none is wanted.
+    pub runtimes: Vec<String>,
+    /// The most bytes of unpacked root filesystems that are kept; the longest unused go first. Default 8 GiB.
+    pub cache_max_bytes: u64,
+}
+
+impl Default for OciConfig {
+    fn default() -> Self {
+        Self { runtimes: ["crun", "runc", "youki"].map(String::from).to_vec(), cache_max_bytes: 8 << 30 }
+    }
+}
+
 impl Config {
     /// Reads the file; that it is not there means that every default holds.
     ///
@@ -116,6 +146,9 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        if let Some(problem) = self.devices.problem() {
+            return Err(problem);
+        }
         if self.slots.is_some_and(|s| !(1..=256).contains(&s)) {
             return Err("slots: it goes from 1 to 256".into());
         }

@@ -5,10 +5,14 @@ use crate::config::{Config, with_port};
 use crate::first_pass::{FirstPass, FirstPassOptions};
 use crate::home::{AgentHome, HomeLock, JoinedAs, file_fault};
 use crate::local_api::{ApiOptions, LocalApi, StatusSource};
+use crate::logs::LogBook;
 use crate::metric::{MetricServer, render};
-use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
-use crate::profile;
+use crate::modules::{DevicesOptions, ModuleFolder, Modules, ModulesOptions, ModulesService, TrustedKeys};
+use crate::oci::{self, Oci, OciOptions};
+use crate::profile::{self, ProfileKeeper, ProfileKeeperOptions, ProfileOptions};
 use crate::requests::{Journal, Requests, RequestsOptions};
+use crate::sensing::doorbell::Doorbell;
+use crate::sensing::host_root::HostRoot;
 use crate::spool::{Spool, clear_folder};
 use crate::steps::{Outbox, Steps, StepsOptions};
 use crate::uplink::{Line, Link, Uplink, UplinkOptions};
@@ -48,6 +52,7 @@ pub struct Service {
     outbox: Outbox,
     spool: Spool,
     journal: Journal,
+    logs: LogBook,
     _lock: HomeLock,
 }
 
@@ -55,16 +60,18 @@ pub struct Service {
 struct Parts {
     watcher: ModulesService,
     vitals: Vitals,
+    keeper: ProfileKeeper,
     uplink: Uplink,
     requests: Requests,
     api: LocalApi,
     steps: Steps,
     pool: Pool,
+    oci: Option<Oci>,
     metrics: Option<(MetricServer, Metrics)>,
 }
 
 /// What `/metrics` shows.
-type Metrics = (Arc<NodeProfile>, watch::Receiver<Arc<Readings>>);
+type Metrics = (watch::Receiver<Arc<NodeProfile>>, watch::Receiver<Arc<Readings>>);
 
 fn metric_fault(error: impl std::fmt::Display) -> Fault {
     Fault::new(FaultCode::InvalidArgument, error.to_string()).remedy("choose another address for `metrics` in agent.toml")
@@ -87,8 +94,9 @@ impl Service {
         let outbox = Outbox::open(home.agent("attempts"), boot).map_err(|e| file_fault(&e))?;
         let spool = Spool::open(home.agent("spool"), options.config.spool_max_bytes.0).map_err(|e| file_fault(&e))?;
         let journal = Journal::open(home.agent("requests"), unix_ms()).map_err(|e| file_fault(&e))?;
+        let logs = LogBook::open(home.agent("logs")).map_err(|e| file_fault(&e))?;
         clear_folder(&home.agent("running")).map_err(|e| file_fault(&e))?;
-        Ok(Self { joined, boot, outbox, spool, journal, _lock: lock, options })
+        Ok(Self { joined, boot, outbox, spool, journal, logs, _lock: lock, options })
     }
 
     fn workers(&self, threads: Option<usize>) -> WorkerOptions {
@@ -103,6 +111,24 @@ impl Service {
         }
     }
 
+    fn modules(&self, root: &HostRoot, keys: &TrustedKeys, doorbell: Option<Arc<Doorbell>>) -> ModulesOptions {
+        let (home, config) = (&self.options.home, &self.options.config.devices);
+        let devices = DevicesOptions {
+            root: root.clone(),
+            config: config.clone(),
+            mounts: home.agent("mounts"),
+            intents: home.agent("intents"),
+            boot: self.boot,
+        };
+        ModulesOptions {
+            folders: self.module_folders(),
+            trust_folders: config.trust_folders,
+            devices: Some(devices),
+            keys: keys.clone(),
+            doorbell,
+        }
+    }
+
     fn requests(&self, link: Link, readings: watch::Receiver<Arc<Readings>>) -> Requests {
         let config = &self.options.config;
         let first_pass = FirstPass::new(FirstPassOptions {
@@ -114,9 +140,30 @@ impl Service {
         Requests::new(RequestsOptions { journal: self.journal.clone(), first_pass, link, readings })
     }
 
-    fn steps(&self, modules: &Modules, link: &Link) -> (Pool, Steps) {
+    /// What one step may compute with, where all slots are taken.
+    fn threads(&self) -> u32 {
+        let cpus = profile::logical_cpus();
+        (cpus / self.options.config.slots(cpus)).max(1)
+    }
+
+    /// How containers that are programs are run.
+    fn oci(&self, root: &HostRoot) -> OciOptions {
+        let node = self.joined.node.to_string();
+        let agent = node.get(node.len().saturating_sub(12)..).unwrap_or(&node).to_string();
+        OciOptions {
+            runtimes: self.options.config.oci.runtimes.clone(),
+            home: self.options.home.agent("oci"),
+            runs: self.options.home.runs(&agent),
+            agent,
+            cache_max_bytes: self.options.config.oci.cache_max_bytes,
+            cpus: self.threads(),
+            root: root.clone(),
+        }
+    }
+
+    fn steps(&self, modules: &Modules, link: &Link, oci: Option<Oci>) -> (Pool, Steps) {
         let slots = self.options.config.slots(profile::logical_cpus());
-        let threads = usize::try_from((profile::logical_cpus() / slots).max(1)).unwrap_or(1);
+        let threads = usize::try_from(self.threads()).unwrap_or(1);
         let pool = Pool::new(PoolOptions {
             workers: self.workers(Some(threads)),
             idle_timeout: Duration::from_secs(self.options.config.workers.idle_timeout_s),
@@ -126,6 +173,8 @@ impl Service {
             work: self.options.home.agent("running"),
             slots,
             pool: pool.clone(),
+            oci,
+            logs: self.logs.clone(),
             modules: modules.clone(),
             spool: self.spool.clone(),
             outbox: self.outbox.clone(),
@@ -134,20 +183,42 @@ impl Service {
         (pool, steps)
     }
 
+    fn profile_options(&self, root: &HostRoot) -> ProfileOptions {
+        ProfileOptions {
+            home: self.options.home.clone(),
+            config: self.options.config.clone(),
+            root: root.clone(),
+            workers: self.workers(None),
+            boot: self.boot,
+        }
+    }
+
     /// Wires the parts, and finds out what this node is.
     async fn wire(&self) -> Result<Parts, Fault> {
         let root = profile::hardware_root(&self.options.config)?;
         let (line, link) = Line::new();
-        let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
-        let (pool, steps) = self.steps(&modules, &link);
-        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone() });
+        let keys = TrustedKeys::open(self.options.home.agent("trusted-keys.json"));
+        let doorbell = Doorbell::listen_to_modules().map(Arc::new);
+        let (mut watcher, modules) = ModulesService::new(self.modules(&root, &keys, doorbell));
+        let containers = oci::find(self.oci(&root)).await;
+        let (pool, steps) = self.steps(&modules, &link, containers.runtime.clone());
+        // It ends with the watcher.
+        drop(tokio::spawn(pool.clone().follow(modules.clone())));
+        let (mut vitals, readings) = Vitals::new(VitalsOptions {
+            root: root.clone(),
+            pool: pool.clone(),
+            modules: modules.clone(),
+            on_unplug: self.options.config.power.on_unplug,
+        });
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
-        let probing = self.workers(None);
-        let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
-        let ((), profile) = tokio::join!(watcher.look(), found);
+        let made_from = self.profile_options(&root);
+        let ((), mut found) = tokio::join!(watcher.look(), profile::find_out(&made_from));
+        tracing::info!(available = containers.says.available, detail = containers.says.detail, "the oci runtime");
+        found.runtimes.retain(|r| r.runtime != containers.says.runtime);
+        found.runtimes.push(containers.says);
         // After the measuring: it would look like foreign load.
         vitals.look().await;
-        let profile = Arc::new(profile);
+        let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone() }, found);
         let requests = self.requests(link, readings.clone());
         let metrics = match self.options.config.metrics {
             Some(address) => Some((MetricServer::bind(address).await.map_err(metric_fault)?, (profile.clone(), readings.clone()))),
@@ -162,6 +233,7 @@ impl Service {
             profile: profile.clone(),
             readings,
             modules: modules.clone(),
+            keys,
             steps: steps.clone(),
             spool: self.spool.clone(),
             line,
@@ -169,6 +241,7 @@ impl Service {
         });
         let joined = JoinedAs { server, ..self.joined.clone() };
         let spool = self.spool.clone();
+        let profile = profile.borrow().clone();
         let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
         let api = LocalApi::open(ApiOptions {
             socket: self.options.home.socket().to_path_buf(),
@@ -176,7 +249,7 @@ impl Service {
             requests: requests.clone(),
             status,
         })?;
-        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool, metrics })
+        Ok(Parts { watcher, vitals, keeper, uplink, requests, api, steps, pool, oci: containers.runtime, metrics })
     }
 
     /// Runs until `stop`.
@@ -192,11 +265,12 @@ impl Service {
         let background = [
             tokio::spawn(parts.watcher.run(drain.clone())),
             tokio::spawn(parts.vitals.run(drain.clone())),
+            tokio::spawn(parts.keeper.run(drain.clone())),
             tokio::spawn(parts.requests.run(drain.clone())),
             tokio::spawn(parts.api.run(drain.clone())),
         ];
         if let Some((server, (profile, readings))) = parts.metrics {
-            let page = move || render(&profile.hardware, &readings.borrow().clone(), &[]);
+            let page = move || render(&profile.borrow().clone().hardware, &readings.borrow().clone(), &[]);
             // It has no state to let go of: it ends with the runtime.
             drop(tokio::spawn(server.serve(page)));
         }
@@ -207,11 +281,14 @@ impl Service {
             ended = &mut session => Some(ended),
         };
         tracing::info!("stopping");
-        let (steps, pool) = (parts.steps, parts.pool);
+        let (steps, pool, oci) = (parts.steps, parts.pool, parts.oci);
         let goodbye = async {
             drain.cancel();
             steps.drain().await;
             pool.clear();
+            if let Some(oci) = oci {
+                oci.tidy().await;
+            }
             last.cancel();
             let session = match ended {
                 Some(ended) => ended,

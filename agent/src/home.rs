@@ -8,7 +8,12 @@
 //! agent/attempts/       steps under way and results not yet acknowledged, a file each
 //! agent/spool/          large results, named by their BLAKE3
 //! agent/running/        a folder for each step that runs
+//! agent/logs/           what containers said, a file a step, for a day
+//! agent/oci/            unpacked root filesystems, and what the OCI runtime remembers of its containers
 //! agent/requests/       requests asked on this machine, a folder each, for 7 days
+//! agent/mounts/         modules on devices, mounted read-only, a folder each
+//! agent/intents/        what is being done with a module, for the case that it takes the machine down
+//! agent/trusted-keys.json  whose modules are used, as the server last said
 //! agent/bench.json      what the bandwidth and compute measurement found
 //! modules/              directories with containers
 //! run/agent.sock        the socket `ouroctl` talks to (without OUROBOROS_HOME: in the runtime folder)
@@ -27,6 +32,8 @@ use std::path::{Path, PathBuf};
 const SYSTEM_HOME: &str = "/var/lib/ouroboros";
 /// Where such a service listens.
 const SYSTEM_SOCKET: &str = "/run/ouroboros/agent.sock";
+/// Where containers are mounted while they run: in memory, so that a reboot leaves nothing.
+const SYSTEM_RUNS: &str = "/run/ouroboros";
 
 /// Where everything of the agent lies.
 #[derive(Debug, Clone)]
@@ -79,6 +86,10 @@ impl AgentHome {
     /// The socket the agent listens on.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+    /// Where this agent's containers are mounted while they run; the name tells agents on one machine apart.
+    pub fn runs(&self, agent: &str) -> PathBuf {
+        Path::new(SYSTEM_RUNS).join(format!("oci-{agent}"))
     }
     /// Where to look for a running agent, in this order.
     pub fn sockets(&self) -> impl Iterator<Item = &PathBuf> {

@@ -102,7 +102,7 @@ pub fn plug(load: &Load) -> Result<Box<dyn Plugged>, JobError> {
         Runtime::Builtin => builtin::plug(&load.manifest),
         Runtime::Onnx => onnx::plug(load),
         Runtime::Gguf => gguf::plug(load),
-        Runtime::Oci => Err(JobError::load("this agent runs no OCI images; the step needs a node that does")),
+        Runtime::Oci => Err(JobError::load("a worker runs no OCI images; the agent does")),
     }
 }
 

@@ -7,5 +7,5 @@ pub(crate) mod process;
 pub mod protocol;
 mod sandbox;
 
-pub use pool::{Pool, PoolOptions, RunFailure};
+pub use pool::{Pool, PoolOptions, RunFailure, RunTimes};
 pub use process::WorkerOptions;

@@ -1,5 +1,6 @@
 //! Real workers of the real program: they run, die, are cancelled, and the agent knows why.
 
+use ouro_agent::logs::LogWriter;
 use ouro_agent::modules::{Installed, Source, builtin_container};
 use ouro_agent::runtimes::Job;
 use ouro_agent::workers::probe::probe;
@@ -20,7 +21,7 @@ fn pool(idle_timeout: Duration) -> Pool {
 }
 
 fn noop() -> Installed {
-    Installed { container: builtin_container("noop").unwrap(), source: Source::Program }
+    Installed { container: builtin_container("noop").unwrap(), source: Source::Program, hold: None }
 }
 
 fn job(folder: &Path, params: serde_json::Value) -> Job {
@@ -35,7 +36,7 @@ async fn disturbed(act: impl FnOnce(Pid, &CancellationToken)) -> (RunFailure, Du
     let installed = noop();
     let running = {
         let (pool, cancel, job) = (pool.clone(), cancel.clone(), job(home.path(), serde_json::json!({"sleep_ms": 60_000})));
-        tokio::spawn(async move { pool.run(&installed, job, None, &cancel).await })
+        tokio::spawn(async move { pool.run(&installed, job, None, &LogWriter::nowhere(), &cancel).await })
     };
     let start = Instant::now();
     let id = loop {
@@ -59,15 +60,15 @@ async fn a_worker_stays_loaded_and_a_refused_job_does_not_cost_it() {
     let (pool, cancel) = (pool(Duration::ZERO), CancellationToken::new());
     let installed = noop();
     let bad = job(home.path(), serde_json::json!({"output_bytes": -1}));
-    let refused = pool.run(&installed, bad, None, &cancel).await.unwrap_err();
+    let refused = pool.run(&installed, bad, None, &LogWriter::nowhere(), &cancel).await.unwrap_err();
     assert_eq!((refused.class, refused.evidence), (FailureClass::InvalidInput, None));
     let first = pool.ids();
     let good = job(home.path(), serde_json::json!({"output_bytes": 100_000}));
-    let times = pool.run(&installed, good, None, &cancel).await.unwrap();
+    let times = pool.run(&installed, good, None, &LogWriter::nowhere(), &cancel).await.unwrap();
     assert_eq!(std::fs::metadata(home.path().join("out/out")).unwrap().len(), 100_000);
     assert_eq!(pool.ids(), first, "the same worker did it");
     assert!(times.plug < Duration::from_millis(50), "it was loaded: {times:?}");
-    pool.tidy(|_| true);
+    pool.tidy(|_, _| true);
     assert!(pool.ids().is_empty(), "an idle worker past its time is given up");
 }
 
@@ -99,7 +100,7 @@ async fn a_program_that_is_no_worker_is_a_failure_to_load() {
     let pool = Pool::new(PoolOptions { workers: options, idle_timeout: Duration::ZERO, onnxruntime: None });
     let installed = noop();
     let job = job(home.path(), serde_json::json!({}));
-    let failure = pool.run(&installed, job, None, &CancellationToken::new()).await.unwrap_err();
+    let failure = pool.run(&installed, job, None, &LogWriter::nowhere(), &CancellationToken::new()).await.unwrap_err();
     assert_eq!((failure.class, failure.evidence), (FailureClass::Crashed, None), "{}", failure.why);
 }
 

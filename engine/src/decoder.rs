@@ -1,18 +1,21 @@
-//! Decoder-only transformers from GGUF files, computed by candle on the CPU: `phi3`, and `llama` (which is also Mistral).
+//! Decoder-only transformers from GGUF files, computed on the CPU: `phi3`, and `llama` (which is also Mistral).
 //!
 //! What differs between the architectures is data ([`Config`]) and how projections are laid out in the file; the arithmetic
-//! is one. Quantised weights stay quantised; floating-point ones are computed in `f32`.
+//! is one. Quantised matrices stay mapped and are multiplied by [`crate::kernels`]; candle does everything else, and holds the
+//! matrices of formats and processors without kernels. Floating-point weights are computed in `f32`.
 
 pub use config::{Architecture, Config, RopeScaling};
 pub use session::Session;
 
 use crate::gguf::{Gguf, GgufError, GgufProblem};
-use candle_core::quantized::QMatMul;
 use layer::Layer;
+use matrix::Matrix;
+use std::sync::Arc;
 use weights::Weights;
 
 mod config;
 mod layer;
+mod matrix;
 mod rope;
 mod session;
 mod weights;
@@ -70,16 +73,16 @@ impl DecoderError {
 #[derive(Debug)]
 pub struct Decoder {
     config: Config,
-    embedding: QMatMul,
+    embedding: Matrix,
     layers: Vec<Layer>,
     output_norm: candle_core::Tensor,
-    output: QMatMul,
+    output: Matrix,
     rope_factors: rope::Factors,
 }
 
 impl Decoder {
-    /// Loads the model of a file into memory.
-    pub fn load(file: &Gguf) -> Result<Self, DecoderError> {
+    /// Loads the model of a file. Matrices that there are kernels for stay where they are mapped; the rest goes into memory.
+    pub fn load(file: &Arc<Gguf>) -> Result<Self, DecoderError> {
         let config = Config::from_gguf(file)?;
         let weights = Weights::new(file);
         let layers = (0..config.layers).map(|index| Layer::load(&weights, &config, index)).collect::<Result<_, _>>()?;
@@ -129,7 +132,7 @@ mod tests {
     /// The largest difference to the reference, relative to the largest logit, over all positions and two ways of feeding.
     fn deviation(model: &RandomModel) -> f64 {
         let made = model.make();
-        let decoder = Decoder::load(&open(&made.writer)).unwrap();
+        let decoder = Decoder::load(&Arc::new(open(&made.writer))).unwrap();
         let long = model.original_context.is_some_and(|original| model.context > original);
         let expected = reference::logits(model, &made, &IDS, long);
         let largest = expected.iter().flatten().fold(0.0_f64, |most, x| most.max(x.abs()));
@@ -187,7 +190,7 @@ mod tests {
         let refusal = |change: Change<'_>| {
             let mut made = good.make();
             change(&mut made.writer);
-            Decoder::load(&open(&made.writer)).unwrap_err().to_string()
+            Decoder::load(&Arc::new(open(&made.writer))).unwrap_err().to_string()
         };
         let cases: [(Change<'_>, &[&str]); 7] = [
             (&|w| w.string("general.architecture", "gemma"), &["gemma", "phi3, llama, mistral"]),
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn a_session_keeps_its_bounds() {
         let made = RandomModel::default().make();
-        let decoder = Decoder::load(&open(&made.writer)).unwrap();
+        let decoder = Decoder::load(&Arc::new(open(&made.writer))).unwrap();
         let mut session = decoder.session(1_000_000).unwrap();
         let never = || false;
         assert!(matches!(session.extend(&[0; 65], &never), Err(DecoderError::ContextFull { needed: 65, capacity: 64 })));
@@ -218,7 +221,7 @@ mod tests {
         let broken = {
             let mut made = RandomModel::default().make();
             made.writer.tensor_f32("output_norm.weight", &[64], &[f32::NAN; 64]);
-            Decoder::load(&open(&made.writer)).unwrap()
+            Decoder::load(&Arc::new(open(&made.writer))).unwrap()
         };
         let error = broken.session(8).unwrap().extend(&[1], &never).unwrap_err();
         assert!(matches!(error, DecoderError::NotFinite { position: 0 }), "{error}");

@@ -8,8 +8,10 @@
 pub mod decoder;
 pub mod deferral;
 pub mod gguf;
+pub mod kernels;
 pub mod language_model;
 pub mod onnx;
+mod pool;
 pub mod sampling;
 pub mod threads;
 pub mod tokens;

@@ -3,6 +3,7 @@
 use crate::backup::{BackedUp, Restored, backup, restore};
 use crate::daemon::{Options, Service};
 use crate::init::init;
+use crate::simulate;
 use crate::store::Ticker as _;
 use crate::ticker::SystemTicker;
 use clap::{Parser, Subcommand};
@@ -28,6 +29,8 @@ pub struct Command {
 enum Verb {
     /// Make a fleet: its CA, an operator's identity and a join token. Overwrites nothing.
     Init,
+    /// Try the scheduler on a modelled fleet and a trace, in virtual time, beside simpler rules.
+    Simulate(simulate::Options),
     /// Serve the fleet of this home.
     Run {
         /// Where to listen; port 0 takes a free one.
@@ -60,6 +63,9 @@ enum Verb {
 /// # Errors
 /// A sentence for the person who typed it.
 pub async fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
+    if let Verb::Simulate(options) = &command.verb {
+        return write(out, &simulate::simulate(options)?);
+    }
     let home = Home::from_environment(|name| std::env::var(name).ok()).ok_or_else(|| {
         Fault::new(FaultCode::InvalidArgument, "there is no home folder").remedy("set OUROBOROS_HOME to a folder of your choice")
     })?;
@@ -79,6 +85,7 @@ pub async fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
             );
             write(out, &text)
         }
+        Verb::Simulate(_) => Ok(()),
         Verb::Run { listen, min_free_bytes, require_approval } => {
             let service = Service::open(Options { home: home.clone(), listen, min_free_bytes, require_approval, ticker }).await?;
             write(out, &format!("listening on {}\n  address file  {}\n", service.address(), home.server_address().display()))?;

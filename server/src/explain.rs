@@ -2,8 +2,7 @@
 
 use crate::init::store_fault;
 use crate::interpreter::Next;
-use crate::reconcile::{hypothetical_steps, interpret, snapshot, step_state};
-use crate::scheduler::decide;
+use crate::reconcile::{decide_now, hypothetical_steps, interpret, step_state};
 use crate::store::{RequestRecord, StoreError};
 use crate::world::World;
 use futures::future::try_join_all;
@@ -18,7 +17,7 @@ pub async fn explain(world: &World, record: &mut RequestRecord) -> Result<(), St
     }
     let steps = try_join_all(record.waiting.iter().map(|step| step_state(world, step))).await?;
     let now = world.store.now();
-    let decision = decide(&snapshot(world, steps, now).await?, now, 0);
+    let (_, decision) = decide_now(world, steps, now, 0).await?;
     for report in decision.report {
         let Some(step) = record.trace.steps.iter_mut().find(|s| s.id == report.step) else {
             continue;
@@ -53,8 +52,8 @@ pub async fn planned(world: &World, envelope: &Envelope) -> Result<PlanDocument,
     let mut placement = Vec::new();
     // Each step for itself: together they would queue behind each other, although they run one after the other.
     for step in hypothetical_steps(world, envelope, &plan).await.map_err(store)? {
-        let state = snapshot(world, vec![step], now).await.map_err(store)?;
-        placement.extend(decide(&state, now, 0).report.into_iter().map(|r| PlannedStep { step: r.step, decision: r.view }));
+        let (_, decision) = decide_now(world, vec![step], now, 0).await.map_err(store)?;
+        placement.extend(decision.report.into_iter().map(|r| PlannedStep { step: r.step, decision: r.view }));
     }
     Ok(PlanDocument { schema, plan: Some(plan), placement, refusal: None })
 }

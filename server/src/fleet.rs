@@ -7,8 +7,9 @@ use ouro_common::clock::Instant;
 use ouro_common::device::Readings;
 use ouro_common::id::{AgentRunId, AttemptKey, Digest, NodeId};
 use ouro_common::mfpi::LinkFactors;
-use ouro_common::mfpi::threshold::{self, GateState};
+use ouro_common::mfpi::threshold::{self, Gate, GateState};
 use ouro_common::step::AckVerdict;
+use ouro_proto::channel::{PeerSocket, TcpFigures};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub enum NodeCommand {
     SendBlob(Digest),
     /// These blobs are needed no longer.
     Forget(Vec<Digest>),
+    /// Use modules that these keys have signed, and no others.
+    TrustedKeys(Vec<String>),
     /// A heartbeat came.
     HeartbeatAck(u64),
     /// Answer at once.
@@ -49,6 +52,8 @@ pub struct Entry {
     pub epoch: u64,
     /// The agent's process.
     pub run: AgentRunId,
+    /// Its connection, where the kernel measures it.
+    pub socket: Option<PeerSocket>,
 }
 
 /// A node's open session.
@@ -62,6 +67,9 @@ struct Session {
     gate: GateState,
     last_seen: Instant,
     round_trip: Option<RoundTrip>,
+    socket: Option<PeerSocket>,
+    /// What the kernel said last; its rate is the last one that the network set.
+    measured: Option<TcpFigures>,
     ping: Option<(u64, std::time::Instant)>,
     told: BTreeSet<AttemptKey>,
 }
@@ -85,6 +93,31 @@ impl RoundTrip {
     }
 }
 
+/// Figures that differ by less than this share are the same: they would only make every decision read every node anew.
+const SAME: f64 = 0.1;
+
+fn differ(a: &TcpFigures, b: &TcpFigures) -> bool {
+    let apart = |a: f64, b: f64| (a - b).abs() > SAME * a.max(b);
+    let rate = match (a.delivered_bytes_per_s, b.delivered_bytes_per_s) {
+        (Some(a), Some(b)) => apart(a, b),
+        (a, b) => a.is_some() != b.is_some(),
+    };
+    rate || apart(a.srtt.as_secs_f64(), b.srtt.as_secs_f64()) || apart(a.rttvar.as_secs_f64(), b.rttvar.as_secs_f64())
+}
+
+/// The link as the kernel measured it, or as pings did. The way up is not measured from here.
+fn link(session: &Session) -> Option<LinkFactors> {
+    let kernel = session.measured.map(|m| (m.srtt.as_secs_f64(), m.rttvar.as_secs_f64()));
+    let (srtt_s, rttvar_s) = kernel.or(session.round_trip.map(|r| (r.srtt_s, r.rttvar_s)))?;
+    let down = session.measured.and_then(|m| m.delivered_bytes_per_s);
+    Some(LinkFactors {
+        srtt_s,
+        rttvar_s,
+        down_bytes_per_s: down.unwrap_or(UNMEASURED_BYTES_PER_S),
+        up_bytes_per_s: UNMEASURED_BYTES_PER_S,
+    })
+}
+
 /// What others see of a session.
 #[derive(Debug, Clone)]
 pub struct SessionView {
@@ -96,13 +129,19 @@ pub struct SessionView {
     pub gate: GateState,
     /// The last sign of life, on the store's clock.
     pub last_seen: Instant,
-    /// The link, once a ping was answered.
+    /// The link, once it was measured.
     pub link: Option<LinkFactors>,
+    /// The rate to the node, if the network ever set it, bytes per second.
+    pub delivered_bytes_per_s: Option<f64>,
 }
 
 /// All open sessions.
 #[derive(Default)]
-pub struct Fleet(Mutex<BTreeMap<NodeId, Session>>);
+pub struct Fleet {
+    sessions: Mutex<BTreeMap<NodeId, Session>>,
+    /// Nodes of which something has changed that decisions read.
+    touched: Mutex<BTreeSet<NodeId>>,
+}
 
 impl Fleet {
     /// Enters a session; an older one of the same node is told to close.
@@ -116,9 +155,12 @@ impl Fleet {
             gate: GateState::default(),
             last_seen: now,
             round_trip: None,
+            socket: entry.socket,
+            measured: None,
             ping: None,
             told: BTreeSet::new(),
         };
+        self.touch(node);
         if let Some(old) = self.table().insert(node, session) {
             let _ = old.commands.try_send(NodeCommand::Close("the node opened another session".into()));
         }
@@ -130,19 +172,28 @@ impl Fleet {
         if table.get(&node).is_some_and(|s| s.epoch == epoch)
             && let Some(session) = table.remove(&node)
         {
+            self.touch(node);
             let _ = session.commands.try_send(NodeCommand::Close(why.to_string()));
         }
     }
 
-    /// Notes a sign of life, and readings if they came with it.
-    pub fn heard(&self, node: NodeId, epoch: u64, readings: Option<Readings>, now: Instant) {
-        if let Some(session) = self.table().get_mut(&node).filter(|s| s.epoch == epoch) {
-            session.last_seen = now;
-            if let Some(readings) = readings {
-                session.readings = readings;
-            }
-            session.gate = threshold::next(&session.gate, &session.readings, now);
+    /// Notes a sign of life, and readings if they came with it; the gate, if the node may be given more or less than before.
+    pub fn heard(&self, node: NodeId, epoch: u64, readings: Option<Readings>, now: Instant) -> Option<Gate> {
+        let mut table = self.table();
+        let session = table.get_mut(&node).filter(|s| s.epoch == epoch)?;
+        let silent = now.since(session.last_seen) >= SUSPECT_AFTER;
+        let changed = readings.is_some() || silent;
+        session.last_seen = now;
+        if let Some(readings) = readings {
+            session.readings = readings;
         }
+        let next = threshold::next(&session.gate, &session.readings, now);
+        let (moved, reworded) = (next.gate.level() != session.gate.gate.level(), next.gate != session.gate.gate);
+        session.gate = next;
+        if changed || reworded {
+            self.touch(node);
+        }
+        moved.then(|| session.gate.gate.clone())
     }
 
     /// Tells a node something. False when it has no session or does not keep up: the row in the store will be swept.
@@ -179,6 +230,22 @@ impl Fleet {
         }
     }
 
+    /// Asks the kernel what it has measured on every connection.
+    pub fn measure_all(&self) {
+        for (node, session) in self.table().iter_mut() {
+            let Some(fresh) = session.socket.and_then(|s| s.figures()) else {
+                continue;
+            };
+            let before = session.measured;
+            let delivered_bytes_per_s = fresh.delivered_bytes_per_s.or(before.and_then(|b| b.delivered_bytes_per_s));
+            let figures = TcpFigures { delivered_bytes_per_s, ..fresh };
+            if before.is_none_or(|before| differ(&before, &figures)) {
+                session.measured = Some(figures);
+                self.touch(*node);
+            }
+        }
+    }
+
     /// Pings every node that has no ping under way; `fresh` gives the nonces.
     pub fn ping_all(&self, mut fresh: impl FnMut() -> u64) {
         for session in self.table().values_mut().filter(|s| s.ping.is_none()) {
@@ -208,6 +275,7 @@ impl Fleet {
             let _ = waiting.send(());
         }
         if let Some((_, sent)) = session.ping.take_if(|(n, _)| *n == nonce) {
+            self.touch(node);
             session.round_trip = Some(RoundTrip::after(session.round_trip, sent.elapsed().as_secs_f64()));
         }
     }
@@ -224,13 +292,14 @@ impl Fleet {
             readings: s.readings.clone(),
             gate: s.gate.clone(),
             last_seen: s.last_seen,
-            link: s.round_trip.map(|r| LinkFactors {
-                srtt_s: r.srtt_s,
-                rttvar_s: r.rttvar_s,
-                down_bytes_per_s: UNMEASURED_BYTES_PER_S,
-                up_bytes_per_s: UNMEASURED_BYTES_PER_S,
-            }),
+            link: link(s),
+            delivered_bytes_per_s: s.measured.and_then(|m| m.delivered_bytes_per_s),
         })
+    }
+
+    /// Every node that has a session.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.table().keys().copied().collect()
     }
 
     /// Whether a node has a session.
@@ -238,8 +307,18 @@ impl Fleet {
         self.table().contains_key(&node)
     }
 
+    /// Something has changed that decisions read of a node.
+    pub fn touch(&self, node: NodeId) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+    }
+
+    /// The nodes that were touched since this was asked last.
+    pub fn take_touched(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<NodeId, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -253,7 +332,7 @@ mod tests {
         let node = NodeId::from_parts(1, [1; 10]);
         let (sender, mut commands) = mpsc::channel(4);
         let run = AgentRunId::from_parts(1, [1; 10]);
-        fleet.open(node, Entry { epoch: 7, run }, sender, Instant(0));
+        fleet.open(node, Entry { epoch: 7, run, socket: None }, sender, Instant(0));
         fleet.ping_all(|| 42);
         assert!(matches!(commands.recv().await, Some(NodeCommand::Ping(42))));
         fleet.pong(node, 41);
@@ -273,7 +352,7 @@ mod tests {
         let node = NodeId::from_parts(1, [1; 10]);
         let run = |n| AgentRunId::from_parts(1, [n; 10]);
         let (sender, mut commands) = mpsc::channel(4);
-        fleet.open(node, Entry { epoch: 7, run: run(1) }, sender, Instant(0));
+        fleet.open(node, Entry { epoch: 7, run: run(1), socket: None }, sender, Instant(0));
         assert!(fleet.probe(node, run(1), 3).is_none(), "the same process dials again");
         let (epoch, mut answer) = fleet.probe(node, run(2), 4).unwrap();
         assert!(epoch == 7 && matches!(commands.recv().await, Some(NodeCommand::Ping(4))));

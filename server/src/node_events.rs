@@ -4,7 +4,7 @@ use crate::fleet::NodeCommand;
 use crate::reconcile::stop_attempts;
 use crate::store::{CommitOutcome, Ended, FailOutcome, OutputRecord, StoreError};
 use crate::world::World;
-use ouro_common::device::Readings;
+use ouro_common::device::{NodeProfile, Readings};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AttemptKey, Digest, NodeId, RequestId};
 use ouro_common::mfpi::ActualPhases;
@@ -25,6 +25,8 @@ pub enum NodeEvent {
     },
     /// What it offers.
     Announced(Announcement),
+    /// What it is, since that changed.
+    Profile(Box<NodeProfile>),
     /// An attempt failed.
     Failed {
         /// Which.
@@ -59,17 +61,27 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
     match event {
         NodeEvent::Heartbeat { sequence, readings } => {
             let freed = readings.is_some();
-            world.fleet.heard(node, epoch, readings.map(|r| *r), world.store.now());
+            let moved = world.fleet.heard(node, epoch, readings.map(|r| *r), world.store.now());
             world.fleet.tell(node, NodeCommand::HeartbeatAck(sequence));
-            if freed {
+            if let Some(gate) = &moved {
+                let words = gate.why().unwrap_or("it may be given anything again");
+                world.store.note_gate(node, gate.level(), words).await?;
+            }
+            if freed || moved.is_some() {
                 world.doorbell.notify_one();
             }
         }
-        NodeEvent::Announced(announcement) => {
+        NodeEvent::Announced(mut announcement) => {
+            world.trusted.check(&mut announcement);
             world.store.announce(node, epoch, &announcement).await?;
             let ready = announcement.ready_containers().count();
             tracing::info!(%node, modules = announcement.placements.len(), containers = ready, "announced");
-            world.nodes_changed();
+            world.node_changed(node);
+            world.doorbell.notify_one();
+        }
+        NodeEvent::Profile(profile) => {
+            world.store.put_profile(node, &profile).await?;
+            world.node_changed(node);
             world.doorbell.notify_one();
         }
         NodeEvent::Failed { key, class, why, evidence } => failed(world, node, &key, (class, why, evidence)).await?,
@@ -116,11 +128,11 @@ async fn finished(
     let ended = world.live.end(key);
     if let (AckVerdict::Committed, Some((container, predicted))) = (verdict, ended) {
         let mut residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = residuals.entry((node, container)).or_default();
+        let entry = residuals.entry(node).or_default().entry(container).or_default();
         *entry = entry.learn(&predicted, &ActualPhases::from_ms(&phases_ms));
     }
     if let CommitOutcome::Committed { request_done, .. } = outcome {
-        world.nodes_changed();
+        world.node_committed(node);
         if request_done {
             stop_rest(world, key.request, RequestState::Done);
         }
@@ -165,7 +177,7 @@ async fn failed(
     world.fleet.attempt_ended(node, key);
     world.live.end(key);
     // Its container may be switched off there now.
-    world.nodes_changed();
+    world.node_changed(node);
     if matches!(outcome, FailOutcome::Judged(StepVerdict::Failed | StepVerdict::Poisoned)) {
         stop_rest(world, key.request, RequestState::Failed);
     }

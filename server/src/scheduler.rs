@@ -4,9 +4,11 @@
 //! through [`filter`] (what can never be scored), [`predict`] (seconds on every node that is left) and [`place`] (the
 //! soonest, and whether to wait for it); [`decide`](decide::decide) does so for all steps and says why.
 
-pub use decide::{Action, Decision, StepReport, decide};
+pub use columns::Columns;
+pub use decide::{Action, Decision, StepReport, decide, decide_over};
 
 mod class;
+pub mod columns;
 pub mod decide;
 mod factors;
 pub mod filter;
@@ -16,5 +18,6 @@ pub mod place;
 pub mod predict;
 mod processor;
 mod refused;
+pub mod replay;
 mod report;
 pub mod snapshot;

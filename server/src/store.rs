@@ -113,6 +113,8 @@ pub trait Store: Send + Sync {
     async fn announce(&self, node: NodeId, session_epoch: u64, announcement: &Announcement) -> Result<bool, StoreError>;
     /// Every node that was not removed.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
+    /// One node, unless it was removed.
+    async fn node(&self, node: NodeId) -> Result<Option<NodeRecord>, StoreError>;
     /// Changes what operators decide about a node; who is removed loses its attempts, its session and what it holds.
     async fn change_node(&self, node: NodeId, change: NodeChange, by: &str) -> Result<NodeChanged, StoreError>;
     /// Registers this process and marks the sessions of every other instance as closed: one instance per SQLite store.
@@ -176,6 +178,9 @@ pub trait Store: Send + Sync {
     async fn poison(&self) -> Result<Vec<PoisonEntry>, StoreError>;
     /// Lets such work run again; it is named by its id or its whole key.
     async fn release_poison(&self, id: &str, by: &str) -> Result<PoisonEntry, StoreError>;
+    /// Writes what a node has become (`normal`, `light`, `refuse`) into the fleet's events, and into the traces of the requests
+    /// whose work it has.
+    async fn note_gate(&self, node: NodeId, level: &str, words: &str) -> Result<(), StoreError>;
     /// What happened after the event `cursor`, oldest first; without a cursor the newest `limit` events.
     async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Result<Vec<FleetEvent>, StoreError>;
 

@@ -5,16 +5,20 @@ use crate::fleet::Fleet;
 use crate::interpreter::Interpreter;
 use crate::reconcile::LiveAttempts;
 use crate::relay::Relay;
+use crate::scheduler::Columns;
+use crate::scheduler::replay::Replays;
 use crate::store::{NodeRecord, Store, StoreError, Ticker};
+use crate::trust::TrustedKeys;
 use crate::watch::Watchers;
 
-use ouro_common::container::Manifest;
+use ouro_common::container::{Container, Manifest};
+use ouro_common::device::NodeProfile;
 use ouro_common::id::{Digest, InstanceId, NodeId};
 use ouro_common::mfpi::Residuals;
 
 use ouro_common::plan::Catalogue;
 use ouro_proto::identity::Authority;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
@@ -36,6 +40,8 @@ pub struct World {
     pub authority: Authority,
     /// Wall time, for certificates and display.
     pub ticker: Arc<dyn Ticker>,
+    /// Whose modules are used.
+    pub trusted: TrustedKeys,
     /// This process.
     pub instance: InstanceId,
     /// Whether every new node waits for approval.
@@ -45,16 +51,27 @@ pub struct World {
     /// What runs where, as far as this process has seen.
     pub live: LiveAttempts,
     /// What real runs taught, by node and container.
-    pub residuals: Mutex<BTreeMap<(NodeId, Digest), Residuals>>,
+    pub residuals: Mutex<BTreeMap<NodeId, BTreeMap<Digest, Residuals>>>,
+    /// The fleet as decisions read it, current as of the last one.
+    pub columns: Mutex<Columns>,
+    /// The newest decisions, to be taken again.
+    pub replays: Replays,
     nodes: Mutex<KeptNodes>,
     known: Mutex<BTreeMap<Digest, Known>>,
 }
 
-/// The rows of all nodes as they were last read, and how often they have changed.
+/// The rows of all nodes as they were last read, and what has changed since.
 #[derive(Default)]
 struct KeptNodes {
     changes: u64,
-    rows: Option<Arc<Vec<NodeRecord>>>,
+    /// None of them is current.
+    stale: bool,
+    /// These are not current.
+    changed: BTreeSet<NodeId>,
+    rows: Option<Arc<Vec<Arc<NodeRecord>>>>,
+    /// Rows that are new to whoever makes columns of them: all, or these.
+    all_fresh: bool,
+    fresh: BTreeSet<NodeId>,
 }
 
 /// A container that some module carries or has carried since this process started.
@@ -76,6 +93,8 @@ pub struct WorldParts {
     pub authority: Authority,
     /// Wall time.
     pub ticker: Arc<dyn Ticker>,
+    /// Whose modules are used.
+    pub trusted: TrustedKeys,
     /// This process.
     pub instance: InstanceId,
     /// Whether every new node waits for approval.
@@ -94,37 +113,74 @@ impl World {
             interpreter: parts.interpreter,
             authority: parts.authority,
             ticker: parts.ticker,
+            trusted: parts.trusted,
             instance: parts.instance,
             require_approval: parts.require_approval,
             doorbell: Notify::new(),
             live: LiveAttempts::default(),
             residuals: Mutex::default(),
+            columns: Mutex::default(),
+            replays: Replays::default(),
             nodes: Mutex::default(),
             known: Mutex::default(),
         }
     }
 
-    /// Every node that was not removed; read again only after [`Self::nodes_changed`].
-    pub async fn nodes(&self) -> Result<Arc<Vec<NodeRecord>>, StoreError> {
-        let before = {
-            let kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(nodes) = &kept.rows {
-                return Ok(nodes.clone());
+    /// Every node that was not removed; what has changed is read again, and nothing else.
+    pub async fn nodes(&self) -> Result<Arc<Vec<Arc<NodeRecord>>>, StoreError> {
+        let (before, wanted) = {
+            let kept = self.kept();
+            match &kept.rows {
+                Some(rows) if !kept.stale && kept.changed.is_empty() => return Ok(rows.clone()),
+                Some(rows) if !kept.stale => (kept.changes, Some((rows.clone(), kept.changed.clone()))),
+                _ => (kept.changes, None),
             }
-            kept.changes
         };
-        let nodes = Arc::new(self.store.nodes().await?);
-        self.remember(&nodes);
-        let mut kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rows, read) = match wanted {
+            None => (self.store.nodes().await?.into_iter().map(Arc::new).collect(), None),
+            Some((rows, changed)) => {
+                let mut rows = rows.as_ref().clone();
+                for id in &changed {
+                    let row = self.store.node(*id).await?.map(Arc::new);
+                    let place = rows.iter().position(|r| r.id == *id);
+                    match (place, row) {
+                        (Some(place), Some(row)) => rows[place] = row,
+                        (Some(place), None) => drop(rows.remove(place)),
+                        (None, row) => rows.extend(row),
+                    }
+                }
+                (rows, Some(changed))
+            }
+        };
+        let rows = Arc::new(rows);
+        self.remember(&rows);
+        let mut kept = self.kept();
         // A change while they were read may be missing in them: then the next one reads again.
         if kept.changes == before {
-            kept.rows = Some(nodes.clone());
+            kept.rows = Some(rows.clone());
+            kept.stale = false;
+            kept.changed.clear();
+            match read {
+                None => kept.all_fresh = true,
+                Some(read) => kept.fresh.extend(read),
+            }
         }
-        Ok(nodes)
+        Ok(rows)
+    }
+
+    /// Nodes whose rows were read again since this was asked last; `None` for all.
+    pub fn take_fresh(&self) -> Option<BTreeSet<NodeId>> {
+        let mut kept = self.kept();
+        let fresh = std::mem::take(&mut kept.fresh);
+        (!std::mem::take(&mut kept.all_fresh)).then_some(fresh)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, KeptNodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Containers are remembered after their module was pulled, so that a waiting step can say which one to plug in again.
-    fn remember(&self, nodes: &[NodeRecord]) {
+    fn remember(&self, nodes: &[Arc<NodeRecord>]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for placement in nodes.iter().flat_map(|n| &n.announcement.placements) {
             for container in &placement.containers {
@@ -143,17 +199,49 @@ impl World {
         (found.into_iter().map(|(d, k)| (d, k.manifest)).collect(), labels)
     }
 
-    /// A node's row has changed.
+    /// Any number of rows may have changed, or one is new.
     pub fn nodes_changed(&self) {
-        let mut kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         kept.changes += 1;
-        kept.rows = None;
+        kept.stale = true;
+    }
+
+    /// A node's row has changed.
+    pub fn node_changed(&self, node: NodeId) {
+        let mut kept = self.kept();
+        kept.changes += 1;
+        kept.changed.insert(node);
+    }
+
+    /// A result was taken from a node: its row is as it was, with one more of them.
+    pub fn node_committed(&self, node: NodeId) {
+        let mut kept = self.kept();
+        kept.changes += 1;
+        kept.fresh.insert(node);
+        if let Some(rows) = kept.rows.as_mut()
+            && let Some(place) = rows.iter().position(|r| r.id == node)
+        {
+            Arc::make_mut(&mut Arc::make_mut(rows)[place]).commits += 1;
+        }
     }
 
     /// The containers that plans may use: those of connected nodes, or of all known ones.
+    ///
+    /// A version that no node has the runtime for is left out where another of the same name can be run: the highest that can
+    /// be run is what a plan wants. Where none can, it stays, so that the refusal names the runtime.
     pub async fn catalogue(&self, connected_only: bool) -> Result<Catalogue, StoreError> {
         let nodes = self.nodes().await?;
         let chosen = nodes.iter().filter(|n| !connected_only || self.fleet.is_connected(n.id));
-        Ok(Catalogue::new(chosen.flat_map(|n| n.announcement.ready_containers()).cloned()))
+        let offers = chosen.flat_map(|n| n.announcement.ready_containers().map(move |c| (has_runtime(n.profile.as_deref(), c), c)));
+        let (able, unable): (Vec<_>, Vec<_>) = offers.partition(|(able, _)| *able);
+        let names: HashSet<_> = able.iter().map(|(_, c)| &c.manifest.name).collect();
+        let rest = unable.iter().filter(|(_, c)| !names.contains(&c.manifest.name));
+        Ok(Catalogue::new(able.iter().chain(rest).map(|(_, c)| (*c).clone())))
     }
+}
+
+/// Whether a node with this profile runs such containers; one that has not said yet is believed to.
+fn has_runtime(profile: Option<&NodeProfile>, container: &Container) -> bool {
+    let runtime = container.manifest.runtime.name();
+    profile.is_none_or(|p| p.runtimes.iter().any(|r| r.available && r.runtime == runtime))
 }

@@ -31,11 +31,16 @@ impl Identity {
 
     /// An identity that `authority` signs, for a client that trusts the CA of the home at `server`.
     pub fn signed_by(authority: &Authority, role: &Role, server: &Path) -> Self {
+        Self::signed_at(authority, role, server, 0)
+    }
+
+    /// The same, signed so many seconds from now, or before now.
+    pub fn signed_at(authority: &Authority, role: &Role, server: &Path, seconds: i64) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let files = IdentityFiles::new(folder.path());
         let key = files.key_or_new().expect("a key can be made");
         let chain = authority
-            .issue(&key.signing_request("test").expect("a request can be made"), role, unix_seconds())
+            .issue(&key.signing_request("test").expect("a request can be made"), role, unix_seconds() + seconds)
             .expect("the CA can sign");
         let ca = std::fs::read_to_string(server.join("server/ca.pem")).expect("the server has a CA");
         files.save(&chain, &ca).expect("the identity can be written");

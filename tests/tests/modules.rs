@@ -1,6 +1,7 @@
-//! Modules as files: what `ouroctl` makes, other tools read, and the other way round. No fleet is needed for any of it.
+//! Modules as files: what `ouroctl` makes, other tools read, and the other way round. A fleet is needed for next to none of it.
 
-use ouro_tests::{Bench, LoopDevice, Outcome, assets, check_transcript, containers::put_container, skipped};
+use ouro_common::document::ModulesDocument;
+use ouro_tests::{Bench, Fleet, LoopDevice, NodeOptions, Outcome, assets, check_transcript, containers::put_container, skipped};
 use std::fs;
 use std::path::Path;
 
@@ -127,6 +128,37 @@ fn an_image_is_written_to_a_device_and_found_there() {
     bench.other("umount", &["mounted"], "");
     let _ = refused.exits(2).says("it is mounted at");
     let _ = folder.exits(0);
+}
+
+#[test]
+fn a_container_has_one_identity_in_a_folder_and_in_an_image() {
+    let names = ["digits", "langid", "sentiment"];
+    let bench = Bench::new();
+    assets::module_with(&bench.path("samples"), &names);
+    let _ = bench.run("module build F/samples -o F/m.img").exits(0);
+    let fleet = Fleet::of(&[NodeOptions::new("attic", &names)]);
+    fleet.wait_container("attic", "sentiment");
+    let modules: ModulesDocument = fleet.operator().run(&["modules", "--output", "json"]).exits(0).json();
+    let folder = modules.modules.iter().find(|module| module.slot.starts_with("dir:")).expect("the folder is a module");
+    let on_node: Vec<_> = folder.containers.iter().map(|c| c.digest.to_string()).collect();
+    assert_eq!(on_node, bench.digests("m.img"));
+}
+
+#[test]
+fn the_samples_are_packed_and_signed_by_one_command() {
+    let bench = Bench::new();
+    let pack = assets::tree().join("models/containers/pack").display().to_string();
+    let programs = assets::program("ouroctl").parent().unwrap().display().to_string();
+    for _ in 0..2 {
+        bench.other("env", &[&format!("OURO_BIN_DIR={programs}"), &pack, "out"], "");
+    }
+    for (module, containers) in [("language", ["keywords", "langid", "sentiment"]), ("documents", ["csv-stats", "digits", "summarize"])] {
+        let verified = bench.run(&format!("module verify F/out/{module}.img --key F/out/development.pub")).exits(0);
+        for container in containers {
+            let _ = verified.clone().says(&format!("{container}:"));
+        }
+        assert!(bench.path(&format!("out/{module}/{}/container.toml", containers[0])).exists());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::onnx;
 use crate::sensing::bandwidth;
-use crate::workers::protocol::{Measured, ProbeOrder, Word};
+use crate::workers::protocol::{ProbeOrder, Word};
 use ouro_common::device::RuntimeAvailability;
 use ouro_engine::onnx::OnnxRuntime;
 
@@ -20,9 +20,7 @@ pub fn probe(order: &ProbeOrder) -> Word {
         says("builtin", true, format!("ouro-agent {}", env!("CARGO_PKG_VERSION"))),
         says("gguf", true, format!("ouro-engine {}", env!("CARGO_PKG_VERSION"))),
         onnx,
-        says("oci", false, "this agent runs no OCI images".into()),
     ];
     let measured = if order.measure { bandwidth::measure() } else { None };
-    let measured = measured.map(|m| Measured { bandwidth_bytes_per_s: m.read_bytes_per_s, flops_per_s: m.flops_per_s });
     Word::Probed { runtimes, measured }
 }

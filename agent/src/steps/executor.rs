@@ -7,10 +7,13 @@ use super::chain::{Awaited, Board, complete};
 use super::files::StepFolder;
 use super::{Assignment, Outbox, Outcome};
 use crate::durable::Keep;
-use crate::modules::{Installed, Modules};
+use crate::logs::{LogBook, LogWriter};
+use crate::modules::{Installed, Modules, Source};
+use crate::oci::{Oci, OciOrder};
+use crate::runtimes::Job;
 use crate::spool::{Spool, hash_file};
 use crate::uplink::Link;
-use crate::workers::{Pool, RunFailure};
+use crate::workers::{Pool, RunFailure, RunTimes};
 use ouro_common::container::{Manifest, Runtime};
 use ouro_common::error::FaultCode;
 use ouro_common::id::{AttemptKey, Digest};
@@ -19,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +37,10 @@ pub struct StepsOptions {
     pub slots: u32,
     /// The workers.
     pub pool: Pool,
+    /// What runs containers that are programs, where there is something.
+    pub oci: Option<Oci>,
+    /// What containers say.
+    pub logs: LogBook,
     /// The containers.
     pub modules: Modules,
     /// Large results.
@@ -44,25 +51,29 @@ pub struct StepsOptions {
     pub link: Link,
 }
 
-struct Inner {
-    options: StepsOptions,
+pub(super) struct Inner {
+    pub(super) options: StepsOptions,
     slots: Semaphore,
     running: Mutex<HashMap<AttemptKey, CancellationToken>>,
     board: Board,
     draining: CancellationToken,
+    /// Why no step may begin, while none may.
+    held: watch::Sender<Option<String>>,
     tasks: TaskTracker,
 }
 
 /// The steps of this node. Clones share them.
 #[derive(Clone)]
-pub struct Steps(Arc<Inner>);
+pub struct Steps(pub(super) Arc<Inner>);
 
 impl Steps {
     /// An executor without steps.
     pub fn new(options: StepsOptions) -> Self {
         let slots = Semaphore::new(usize::try_from(options.slots).unwrap_or(1).max(1));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Inner { options, slots, running: Mutex::default(), board: Board::default(), draining, tasks }))
+        let held = watch::Sender::new(None);
+        let board = Board::default();
+        Self(Arc::new(Inner { options, slots, running: Mutex::default(), board, draining, held, tasks }))
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptKey, CancellationToken>> {
@@ -133,6 +144,24 @@ impl Steps {
         self.running().len()
     }
 
+    /// While there is a reason, no step begins: what waits for its turn ends `DRAINED`, what runs goes on to its end.
+    pub fn hold(&self, why: Option<&str>) {
+        self.0.held.send_if_modified(|held| {
+            let changed = held.as_deref() != why;
+            if changed {
+                *held = why.map(str::to_string);
+            }
+            changed
+        });
+    }
+
+    /// Ends when the steps are held.
+    async fn held(&self) -> RunFailure {
+        let mut held = self.0.held.subscribe();
+        let why = held.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        RunFailure::new(FailureClass::Drained, format!("the node takes nothing new: {}", why.unwrap_or_default()))
+    }
+
     /// Stops everything: running steps end `DRAINED`, and that is in the outbox when this returns.
     pub async fn drain(&self) {
         self.0.draining.cancel();
@@ -177,9 +206,13 @@ impl Steps {
     }
 
     async fn attempt(&self, step: &Assignment, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
-        let options = &self.0.options;
         let installed = self.installed(step)?;
         fits(step, &installed.container.manifest)?;
+        self.while_plugged(installed.hold.clone(), self.undisturbed(step, installed, cancel)).await
+    }
+
+    async fn undisturbed(&self, step: &Assignment, installed: Installed, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
+        let options = &self.0.options;
         // A model could take the machine down: then the entry must be there after the reboot. Our own code does not.
         let keep = if installed.source.is_foreign() { Keep::ThroughPowerLoss } else { Keep::ThroughCrash };
         let disk = |e| RunFailure::new(FailureClass::Rejected, format!("this node's disk refuses the step: {e}"));
@@ -188,25 +221,56 @@ impl Steps {
         let start = Instant::now();
         let files = tokio::select! {
             () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+            failure = self.held() => return Err(failure),
             files = self.fetch(step, &folder) => files?,
         };
         let fetch = start.elapsed();
-        let _slot = tokio::select! {
-            () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
-            slot = self.0.slots.acquire() => slot,
+        let log = options.logs.begin(&step.key);
+        let slot = async {
+            let slot = self.0.slots.acquire().await;
+            (slot, Instant::now())
         };
+        let ((_slot, slot_at), plugged) = tokio::select! {
+            () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+            failure = self.held() => return Err(failure),
+            (slot, plugged) = async { tokio::join!(slot, self.plug(&installed, &log.writer)) } => (slot, plugged?),
+        };
+        let (plug, ahead) = plugged.split(slot_at);
         let chunks = self.chunks(step, &installed);
         let job = folder.job(step, files, chunks.is_some());
-        let times = options.pool.run(&installed, job, chunks, cancel).await?;
+        let times = self.run(&installed, job, chunks, &log.writer, cancel).await?;
         let (step, spool) = (step.clone(), options.spool.clone());
         let collected = tokio::task::spawn_blocking(move || folder.outputs(&step, &installed.container, &spool));
         let outputs = collected
             .await
             .map_err(|e| RunFailure::new(FailureClass::Rejected, format!("collecting the results failed: {e}")))??;
         let ms = |d: Duration| d.as_secs_f64() * 1000.0;
-        let phases = [("fetch", ms(fetch)), ("plug", ms(times.plug)), ("run", ms(times.run))];
-        let phases_ms: BTreeMap<String, f64> = phases.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+        let phases = [("fetch", fetch), ("plug", plug + times.plug), ("run", times.run)];
+        // Shown only where it saved something.
+        let ahead = (!ahead.is_zero()).then_some(("plug_ahead", ahead));
+        let phases_ms: BTreeMap<String, f64> = phases.into_iter().chain(ahead).map(|(k, v)| (k.to_string(), ms(v))).collect();
         Ok(Outcome::Made { outputs, phases_ms })
+    }
+
+    /// Runs the container by what it is, and keeps what it says.
+    async fn run(
+        &self,
+        installed: &Installed,
+        job: Job,
+        chunks: Option<mpsc::Sender<String>>,
+        log: &LogWriter,
+        cancel: &CancellationToken,
+    ) -> Result<RunTimes, RunFailure> {
+        let options = &self.0.options;
+        let Source::RootFs(layers) = &installed.source else {
+            return options.pool.run(installed, job, chunks, log, cancel).await;
+        };
+        let Some(oci) = &options.oci else {
+            let why = "this node has no OCI runtime that works; `ouro-agent status` says why";
+            return Err(RunFailure::new(FailureClass::LoadFailed, why));
+        };
+        let order = OciOrder { container: &installed.container, layers, job: &job, log: log.clone() };
+        oci.run(order, cancel).await
     }
 
     fn installed(&self, step: &Assignment) -> Result<Installed, RunFailure> {

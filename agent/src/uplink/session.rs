@@ -7,7 +7,7 @@ use super::link::{Connection, Link};
 use super::rtt::RoundTrip;
 use super::{deliver, enrol, translate};
 use crate::clock;
-use crate::modules::Modules;
+use crate::modules::{Modules, TrustedKeys};
 use crate::sensing::readings;
 use crate::spool::Spool;
 use crate::steps::Steps;
@@ -36,6 +36,8 @@ use tonic::Streaming;
 
 /// The mean time between heartbeats; each is up to a tenth earlier or later.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A change that matters is told at once, but not more often than this.
+const URGENT_EVERY: Duration = Duration::from_millis(500);
 /// Without an answer for so long the line counts as broken.
 const SILENCE: Duration = Duration::from_secs(15);
 /// The time the server has for its welcome.
@@ -53,12 +55,14 @@ pub struct UplinkOptions {
     pub boot: BootId,
     /// This process.
     pub run: AgentRunId,
-    /// What the node is; sent with each hello.
-    pub profile: Arc<NodeProfile>,
+    /// What the node is; sent with each hello, and when it has become another.
+    pub profile: watch::Receiver<Arc<NodeProfile>>,
     /// How it is doing.
     pub readings: watch::Receiver<Arc<Readings>>,
     /// What containers it has.
     pub modules: Modules,
+    /// Whose modules are used.
+    pub keys: TrustedKeys,
     /// What it runs.
     pub steps: Steps,
     /// What it keeps.
@@ -108,6 +112,8 @@ pub struct Uplink {
     status: watch::Sender<Status>,
     rtt: RoundTrip,
     backoff: Backoff,
+    /// The server said that this node's certificate has expired.
+    expired: bool,
     random: rand::rngs::StdRng,
 }
 
@@ -130,6 +136,8 @@ struct Session {
     announced: Option<Digest>,
     told: Option<Readings>,
     sequence: u64,
+    /// When the last heartbeat left.
+    beat_at: Option<tokio::time::Instant>,
 }
 
 impl Uplink {
@@ -138,7 +146,14 @@ impl Uplink {
         let (status, watching) = watch::channel(Status { since_unix_ms: clock::unix_ms(), ..Status::default() });
         let random = rand::rngs::StdRng::seed_from_u64(options.seed);
         (
-            Self { options, status, rtt: RoundTrip::new(HEARTBEAT, Instant::now()), backoff: Backoff::default(), random },
+            Self {
+                options,
+                status,
+                rtt: RoundTrip::new(HEARTBEAT, Instant::now()),
+                backoff: Backoff::default(),
+                expired: false,
+                random,
+            },
             watching,
         )
     }
@@ -206,7 +221,11 @@ impl Uplink {
     async fn open(&mut self) -> Result<Session, End> {
         let lost = |e: ConnectError| End::Lost(e.to_string());
         let now_unix_s = i64::try_from(clock::unix_ms() / 1000).unwrap_or(i64::MAX);
-        enrol::renew_if_due(&self.options.server, &self.options.identity, now_unix_s).await;
+        if std::mem::take(&mut self.expired) {
+            enrol::renew_expired(&self.options.server, &self.options.identity).await;
+        } else {
+            enrol::renew_if_due(&self.options.server, &self.options.identity, now_unix_s).await;
+        }
         let tls = ClientTls::with_identity(&self.options.identity).map_err(lost)?;
         let channel = connect(&self.options.server, &tls).await.map_err(lost)?;
         let (out, outbound) = mpsc::unbounded_channel();
@@ -219,7 +238,12 @@ impl Uplink {
         });
         let (inbound, first) = match welcomed.await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(status)) => return Err(refusal(fault_of(&status))),
+            Ok(Err(status)) => {
+                let fault = fault_of(&status);
+                // The clock here may be wrong; the server's word counts.
+                self.expired = fault.code == FaultCode::CertificateExpired;
+                return Err(refusal(fault));
+            }
             Err(_) => return Err(End::Lost(format!("the server did not answer the hello within {} s", WELCOME.as_secs()))),
         };
         let welcome = match first {
@@ -227,6 +251,7 @@ impl Uplink {
             Some(Said::Refused(fault)) => return Err(refusal(translate::fault(&fault))),
             _ => return Err(End::Lost("the server ended the session before its welcome".into())),
         };
+        self.options.keys.replace(&welcome.trusted_keys);
         tracing::info!(server = self.options.server, node = welcome.node_name, epoch = welcome.session_epoch, "session");
         self.status.send_replace(Status {
             connected: true,
@@ -239,7 +264,7 @@ impl Uplink {
         });
         let connection = Connection::new(channel, self.options.server.clone(), tls);
         self.options.line.current.send_replace(Some(Arc::new(connection)));
-        Ok(Session { inbound, out, sent: HashSet::new(), announced: None, told: None, sequence: 0 })
+        Ok(Session { inbound, out, sent: HashSet::new(), announced: None, told: None, sequence: 0, beat_at: None })
     }
 
     fn hello(&self) -> wire::Hello {
@@ -248,7 +273,7 @@ impl Uplink {
             version_max: PROTOCOL_VERSION,
             boot_id: self.options.boot.to_string(),
             agent_run: self.options.run.to_string(),
-            profile: Some(document("ouroboros.profile/1", self.options.profile.as_ref())),
+            profile: Some(document("ouroboros.profile/1", self.options.profile.borrow().as_ref())),
             holding: self.options.steps.holding().iter().map(attempt_to_wire).collect(),
             spooled: self.options.spool.digests().iter().map(digest_to_wire).collect(),
         }
@@ -258,6 +283,8 @@ impl Uplink {
         let mut changes = self.options.modules.changes();
         changes.mark_changed();
         let bell = self.options.steps.outbox().bell();
+        let mut readings = self.options.readings.clone();
+        let mut profile = self.options.profile.clone();
         let mut beat = Box::pin(tokio::time::sleep(Duration::ZERO));
         self.deliver(session);
         loop {
@@ -282,6 +309,16 @@ impl Uplink {
                     let period = if session.sequence == 1 { HEARTBEAT / 10 } else { HEARTBEAT };
                     beat.set(tokio::time::sleep(period.mul_f64(jitter)));
                 }
+                Ok(()) = readings.changed() => {
+                    if let Some(at) = session.urgent_at(&readings.borrow_and_update()) {
+                        let sooner = beat.deadline().min(at);
+                        beat.as_mut().reset(sooner);
+                    }
+                }
+                Ok(()) = profile.changed() => {
+                    let profile = document("ouroboros.profile/1", profile.borrow_and_update().as_ref());
+                    session.say(Body::Profile(profile));
+                }
                 Ok(()) = changes.changed() => {
                     let announcement = changes.borrow_and_update().announcement.clone();
                     session.announce(&announcement);
@@ -297,10 +334,14 @@ impl Uplink {
         readings.rtt_ema_ms = rtt.map(|e| e.ema_ms);
         readings.rtt_var_ms = rtt.map(|e| e.var_ms);
         session.sequence += 1;
-        let changed = session.told.as_ref().is_none_or(|told| readings::changed(told, &readings));
+        let differs = |told: &Readings| readings::changed(told, &readings) || readings::is_urgent(told, &readings);
+        let changed = session.told.as_ref().is_none_or(differs);
         let readings_document = changed.then(|| document("ouroboros.readings/1", &readings));
         self.rtt.sent(session.sequence, Instant::now());
         session.say(Body::Heartbeat(wire::Heartbeat { sequence: session.sequence, readings: readings_document }));
+        // Only now: the server must not give back to this node what it gives up here.
+        self.options.steps.hold(readings.draining.as_deref());
+        session.beat_at = Some(tokio::time::Instant::now());
         if changed {
             session.told = Some(readings);
         }
@@ -354,6 +395,7 @@ impl Uplink {
                 self.options.spool.forget(&digests);
             }
             Said::Refused(fault) => return Some(refusal(translate::fault(&fault))),
+            Said::TrustedKeys(trusted) => self.options.keys.replace(&trusted.keys),
             Said::Welcome(_) => {}
         }
         None
@@ -382,6 +424,13 @@ impl Session {
     fn say(&self, body: Body) {
         // When the line is gone, the reading half ends the session.
         let _ = self.out.send(wire::NodeMessage { body: Some(body) });
+    }
+
+    /// When these readings are to be told, if that is sooner than with the next heartbeat.
+    fn urgent_at(&self, readings: &Readings) -> Option<tokio::time::Instant> {
+        let told = self.told.as_ref()?;
+        let at = self.beat_at?;
+        readings::is_urgent(told, readings).then(|| at + URGENT_EVERY)
     }
 
     fn announce(&mut self, announcement: &ouro_common::module::Announcement) {

@@ -1,12 +1,14 @@
 //! One worker process from the agent's side: started, spoken to, and killed with its whole group.
 
 use super::protocol::{MAX_LINE_BYTES, Order, Word, line};
+use crate::logs::{LogWriter, Stream};
 use ouro_common::step::Evidence;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
@@ -36,6 +38,7 @@ pub(crate) struct Process {
     group: Option<Pid>,
     orders: ChildStdin,
     words: BufReader<ChildStdout>,
+    log: Arc<Mutex<Option<LogWriter>>>,
 }
 
 impl Process {
@@ -59,16 +62,22 @@ impl Process {
         let missing = || io::Error::other("a worker without pipes");
         let orders = child.stdin.take().ok_or_else(missing)?;
         let words = BufReader::new(child.stdout.take().ok_or_else(missing)?);
+        let log = Arc::default();
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(log(stderr, child.id().unwrap_or(0)));
+            tokio::spawn(pass_on(stderr, child.id().unwrap_or(0), Arc::clone(&log)));
         }
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Self { child, group, orders, words })
+        Ok(Self { child, group, orders, words, log })
     }
 
     /// Its process id, while it runs.
     pub(crate) fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Whose log gets what it says from now on, beside the agent's.
+    pub(crate) fn log_to(&self, log: Option<LogWriter>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
     }
 
     /// Gives an order.
@@ -139,15 +148,20 @@ fn name(signal: i32) -> &'static str {
     }
 }
 
-/// A worker's stderr becomes lines of the agent's log, each cut at 1,000 bytes.
-async fn log(stderr: ChildStderr, worker: u32) {
+/// A worker's stderr becomes lines of the agent's log, each cut at 1,000 bytes, and of the step's that it works for.
+async fn pass_on(stderr: ChildStderr, worker: u32, log: Arc<Mutex<Option<LogWriter>>>) {
     let mut lines = BufReader::new(stderr);
     let mut line = vec![];
     loop {
         line.clear();
         match (&mut lines).take(1000).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => tracing::info!(worker, "{}", String::from_utf8_lossy(&line).trim_end()),
+            Ok(_) => {
+                if let Some(log) = log.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                    log.write(Stream::Err, &line);
+                }
+                tracing::info!(worker, "{}", String::from_utf8_lossy(&line).trim_end());
+            }
         }
     }
 }

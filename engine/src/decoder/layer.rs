@@ -2,17 +2,17 @@
 
 use super::DecoderError;
 use super::config::{Architecture, Config};
+use super::matrix::Matrix;
 use super::rope::Rotation;
 use super::weights::Weights;
-use candle_core::quantized::QMatMul;
-use candle_core::{D, Module, Result, Tensor};
+use candle_core::{D, Result, Tensor};
 use candle_nn::kv_cache::KvCache;
 
 /// Several projections of one input: one fused matrix or a matrix each.
 #[derive(Debug)]
 enum Projections {
-    Fused(QMatMul, Vec<usize>),
-    Separate(Vec<QMatMul>),
+    Fused(Matrix, Vec<usize>),
+    Separate(Vec<Matrix>),
 }
 
 impl Projections {
@@ -37,10 +37,10 @@ impl Projections {
 pub(super) struct Layer {
     attention_norm: Tensor,
     query_key_value: Projections,
-    attention_output: QMatMul,
+    attention_output: Matrix,
     feed_forward_norm: Tensor,
     gate_up: Projections,
-    down: QMatMul,
+    down: Matrix,
     shape: Shape,
 }
 

@@ -3,7 +3,7 @@
 use super::layer::Place;
 use super::rope::Rotation;
 use super::{Decoder, DecoderError};
-use candle_core::{Device, Module, Result as CandleResult, Tensor};
+use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::kv_cache::KvCache;
 
 /// Tokens of prompt that are computed together: enough to use the matrices well, few enough to be cancelled soon.
@@ -63,8 +63,7 @@ impl<'m> Session<'m> {
 
     /// Runs a chunk through all blocks; gives the last token's row.
     fn blocks(&mut self, chunk: &[u32]) -> CandleResult<Tensor> {
-        let ids = Tensor::new(chunk, &Device::Cpu)?;
-        let mut x = self.decoder.embedding.embedding(&ids)?;
+        let mut x = self.decoder.embedding.embedding(chunk)?;
         let mask = self.mask(chunk.len())?;
         let place = Place { rotation: &self.rotation, position: self.position, mask: mask.as_ref() };
         for (layer, cache) in self.decoder.layers.iter().zip(&mut self.caches) {

@@ -74,6 +74,12 @@ pub enum GgufProblem {
         /// What it should be a multiple of.
         alignment: u64,
     },
+    /// Two tensors claim the same bytes.
+    #[error("its bytes are also those of tensor {other:?}")]
+    Overlap {
+        /// The tensor before it.
+        other: String,
+    },
     /// Something the model needs is not there.
     #[error("it is missing")]
     Missing,

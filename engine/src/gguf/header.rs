@@ -154,7 +154,18 @@ impl Header {
                 return Err((tensor_item(&name), GgufProblem::Duplicate));
             }
         }
+        refuse_overlaps(&tensors)?;
         Ok(Self { metadata, tensors })
+    }
+}
+
+/// Two tensors over the same bytes are a lie about one of them.
+fn refuse_overlaps(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), Refusal> {
+    let mut placed: Vec<_> = tensors.iter().map(|(name, info)| (info.bytes.start, info.bytes.end, name)).collect();
+    placed.sort_unstable();
+    match placed.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        None => Ok(()),
+        Some(pair) => Err((tensor_item(pair[1].2), GgufProblem::Overlap { other: pair[0].2.clone() })),
     }
 }
 
@@ -301,6 +312,8 @@ mod tests {
         assert!(matches!(lie(4, &9_u32.to_le_bytes()), (_, GgufProblem::Version(9))));
         assert!(matches!(lie(8, &[255; 8]), (item, GgufProblem::TooMany { .. }) if item == "tensor count"));
         assert!(matches!(lie(16, &[255; 8]), (item, GgufProblem::TooMany { .. }) if item == "metadata count"));
+        let second = bytes.windows(9).rposition(|w| w == b"\x01\0\0\0\0\0\0\0q").unwrap() + 9 + 4 + 16 + 4;
+        assert!(matches!(lie(second, &[0; 8]), (item, GgufProblem::Overlap { other }) if item == "tensor \"x\"" || other == "x"));
         assert!(matches!(lie(24, &[255; 8]), (item, GgufProblem::TooMany { .. }) if item == "metadata key 0"));
     }
 

@@ -1,5 +1,7 @@
-//! The two departures from standard certificate verification, each as narrow as it can be.
+//! The three departures from standard certificate verification, each as narrow as it can be.
 //!
+//! [`AnyDay`] takes a server's certificate on whatever day a machine believes it is, so that one whose clock lost its
+//! battery can join and renew; everything else about the certificate must be right.
 //! [`RenewableClients`] lets an expired client certificate through the handshake for 90 days, so that a device that
 //! comes back from a drawer can renew it. [`PinnedAuthority`] trusts exactly the CA whose SHA-256 a join token names.
 
@@ -36,17 +38,16 @@ impl ClientCertVerifier for RenewableClients {
     ) -> Result<ClientCertVerified, Error> {
         let result = self.0.verify_client_cert(leaf, rest, now);
         let expired = matches!(result, Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })));
-        let end_s = match Peer::from_der(leaf) {
-            Ok(peer) if expired => peer.not_after_unix_s,
+        let peer = match Peer::from_der(leaf) {
+            Ok(peer) if expired => peer,
             _ => return result,
         };
         let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        if now_s - end_s > RENEWAL_WINDOW_S {
+        if now_s - peer.not_after_unix_s > RENEWAL_WINDOW_S {
             return result;
         }
         // Everything else about it must have been right on its last day.
-        let last_day = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(end_s - 1).unwrap_or(0)));
-        self.0.verify_client_cert(leaf, rest, last_day)
+        self.0.verify_client_cert(leaf, rest, last_day_of(&peer))
     }
     fn verify_tls12_signature(
         &self,
@@ -67,6 +68,62 @@ impl ClientCertVerifier for RenewableClients {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
     }
+}
+
+/// Standard verification of a server, but whether today is within its days is not asked of this machine's clock.
+///
+/// The server makes its certificate anew at every start and the CA is pinned: what keeps a stranger out is the signature.
+#[derive(Debug)]
+pub(super) struct AnyDay(pub(super) Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyDay {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let result = self.0.verify_server_cert(leaf, rest, name, ocsp, now);
+        let by_date = matches!(
+            result,
+            Err(Error::InvalidCertificate(
+                CertificateError::Expired
+                    | CertificateError::ExpiredContext { .. }
+                    | CertificateError::NotValidYet
+                    | CertificateError::NotValidYetContext { .. }
+            ))
+        );
+        match Peer::from_der(leaf) {
+            Ok(peer) if by_date => self.0.verify_server_cert(leaf, rest, name, ocsp, last_day_of(&peer)),
+            _ => result,
+        }
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// A moment at which the certificate was valid.
+fn last_day_of(peer: &Peer) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(peer.not_after_unix_s - 1).unwrap_or(0)))
 }
 
 /// Trusts the one CA with this SHA-256, which the server must send in its chain.
@@ -91,7 +148,7 @@ impl ServerCertVerifier for PinnedAuthority {
         let standard = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|e| Error::General(e.to_string()))?;
-        standard.verify_server_cert(leaf, rest, name, ocsp, now)
+        AnyDay(standard).verify_server_cert(leaf, rest, name, ocsp, now)
     }
     fn verify_tls12_signature(
         &self,

@@ -1,23 +1,27 @@
 //! The fleet as people see it: nodes and modules as documents.
 
-use crate::reconcile::snapshot;
+use crate::reconcile::columns;
 use crate::scheduler::predict::display_indexes;
-use crate::scheduler::snapshot::SessionState;
+use crate::scheduler::snapshot::{NodeState, SessionState};
 use crate::store::{NodeRecord, StoreError};
 use crate::world::World;
-use ouro_common::device::Accelerator;
+use ouro_common::device::{Accelerator, Pressure};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
-use ouro_common::id::NodeId;
-use std::collections::BTreeMap;
+use ouro_common::id::{ContainerRef, Digest, NodeId};
+use ouro_common::mfpi::Gate;
+use ouro_common::module::ModuleState;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `ouroboros.nodes/1`, by name.
 pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, StoreError> {
     let rows = world.nodes().await?;
     let now = world.store.now();
-    let state = snapshot(world, vec![], now).await?;
-    let indexes: BTreeMap<NodeId, Option<f64>> = display_indexes(&state).into_iter().collect();
+    let states = columns(world, now).await?.shared();
+    let indexes: BTreeMap<NodeId, Option<f64>> = display_indexes(&states).into_iter().collect();
+    let states: BTreeMap<NodeId, &NodeState> = states.iter().map(|n| (n.id, n.as_ref())).collect();
     let mut nodes: Vec<NodeView> = Vec::with_capacity(rows.len());
-    for (row, node) in rows.iter().zip(&state.nodes) {
+    for row in rows.iter() {
+        let Some(node) = states.get(&row.id) else { continue };
         let mut view = node_view(row);
         let session = world.fleet.session(row.id);
         view.session = match node.session {
@@ -38,10 +42,16 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
             view.battery_percent = readings.battery_percent;
             view.charging = readings.charging;
             view.max_c = readings.max_c;
+            view.gate = node.gate.clone();
+            view.pressure = readings.pressure.clone();
+            view.warnings.extend(readings.warnings.iter().cloned());
         }
-        view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
+        let link = session.as_ref().and_then(|s| s.link);
+        view.rtt_ms = link.map(|l| l.srtt_s * 1e3);
+        view.rttvar_ms = link.map(|l| l.rttvar_s * 1e3);
+        view.down_bytes_per_s = session.and_then(|s| s.delivered_bytes_per_s);
         view.mfpi = indexes.get(&row.id).copied().flatten();
-        view.busy = u32::try_from(node.running_s.len()).unwrap_or(u32::MAX);
+        view.busy = u32::try_from(node.ends.len()).unwrap_or(u32::MAX);
         nodes.push(view);
     }
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -75,7 +85,13 @@ fn node_view(row: &NodeRecord) -> NodeView {
         battery_percent: hardware.and_then(|h| h.power.battery_percent),
         charging: hardware.and_then(|h| h.power.charging),
         max_c: hardware.and_then(|h| h.thermal.max_c),
+        gate: Gate::Normal,
+        pressure: Pressure::default(),
         rtt_ms: None,
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: profile.and_then(|p| p.hash_bytes_per_s),
+        disk_bytes_per_s: profile.and_then(|p| p.disk_bytes_per_s),
         mfpi: None,
         slots: profile.map_or(0, |p| p.slots),
         busy: 0,
@@ -98,6 +114,7 @@ fn accelerator_line(accelerator: &Accelerator) -> String {
 pub(super) async fn modules_document(world: &World) -> Result<ModulesDocument, StoreError> {
     let rows = world.nodes().await?;
     let mut modules: Vec<ModuleView> = Vec::new();
+    let running = world.live.running();
     for row in rows.iter() {
         for placement in &row.announcement.placements {
             let containers = placement.containers.iter().map(|c| ContainerView {
@@ -119,9 +136,28 @@ pub(super) async fn modules_document(world: &World) -> Result<ModulesDocument, S
                 read_bytes_per_s: placement.read_bytes_per_s,
                 containers: containers.collect(),
                 problems: placement.problems.clone(),
+                signature: placement.origin.as_ref().map(|origin| origin.signature.clone()),
+                link_bytes_per_s: placement.origin.as_ref().and_then(|origin| origin.link_bytes_per_s),
+                ready_after_ms: placement.origin.as_ref().and_then(|origin| origin.ready_after_ms),
+                in_use: placement.containers.iter().filter_map(|c| running.get(&(row.id, c.digest))).sum(),
             });
         }
     }
+    name_conflicts(&mut modules);
     modules.sort_by(|a, b| (&a.node_name, &a.slot).cmp(&(&b.node_name, &b.slot)));
     Ok(ModulesDocument { schema: "ouroboros.modules/1".into(), modules })
+}
+
+/// Two containers of one name and version are used side by side, and plans take either: that is said on each module that has one.
+fn name_conflicts(modules: &mut [ModuleView]) {
+    let mut digests: BTreeMap<ContainerRef, BTreeSet<Digest>> = BTreeMap::new();
+    for container in modules.iter().filter(|m| m.state == ModuleState::Ready).flat_map(|m| &m.containers) {
+        digests.entry(container.container.clone()).or_default().insert(container.digest);
+    }
+    for module in modules.iter_mut().filter(|m| m.state == ModuleState::Ready) {
+        let conflicts = module.containers.iter().filter(|c| digests.get(&c.container).is_some_and(|d| d.len() > 1));
+        let problems =
+            conflicts.map(|c| format!("{} is another container elsewhere in the fleet; give one a version of its own", c.container));
+        module.problems.extend(problems.collect::<Vec<_>>());
+    }
 }

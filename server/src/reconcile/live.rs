@@ -22,7 +22,11 @@ struct Running {
 
 /// All live attempts.
 #[derive(Default)]
-pub struct LiveAttempts(Mutex<BTreeMap<AttemptKey, Running>>);
+pub struct LiveAttempts {
+    running: Mutex<BTreeMap<AttemptKey, Running>>,
+    /// Nodes whose attempts have changed.
+    touched: Mutex<BTreeSet<NodeId>>,
+}
 
 impl LiveAttempts {
     /// An attempt was assigned.
@@ -36,12 +40,15 @@ impl LiveAttempts {
             alone,
             chain: attempt.chain.clone(),
         };
+        self.touch(attempt.node);
         self.table().insert(attempt.key.clone(), running);
     }
 
     /// An attempt has ended; its container and what was predicted for it.
     pub fn end(&self, key: &AttemptKey) -> Option<(Digest, Terms)> {
-        self.table().remove(key).map(|r| (r.container, r.terms))
+        let running = self.table().remove(key)?;
+        self.touch(running.node);
+        Some((running.container, running.terms))
     }
 
     /// Nodes that run a step with evidence against it, which must be alone.
@@ -63,23 +70,40 @@ impl LiveAttempts {
     pub fn correct(&self, rows: &[LiveAttempt]) {
         let mut table = self.table();
         let keys: BTreeSet<&AttemptKey> = rows.iter().map(|r| &r.key).collect();
-        table.retain(|key, _| keys.contains(key));
+        table.retain(|key, running| {
+            let known = keys.contains(key);
+            if !known {
+                self.touch(running.node);
+            }
+            known
+        });
         for row in rows {
-            table.entry(row.key.clone()).or_insert_with(|| Running {
-                node: row.node,
-                container: row.step.digest,
-                assigned: row.assigned,
-                predicted_ms: row.predicted_ms,
-                terms: Terms::default(),
-                alone: row.alone,
-                chain: row.chain.clone(),
+            table.entry(row.key.clone()).or_insert_with(|| {
+                self.touch(row.node);
+                Running {
+                    node: row.node,
+                    container: row.step.digest,
+                    assigned: row.assigned,
+                    predicted_ms: row.predicted_ms,
+                    terms: Terms::default(),
+                    alone: row.alone,
+                    chain: row.chain.clone(),
+                }
             });
         }
     }
 
-    /// Seconds until each attempt of each node may end; a chain counts as one, to the end of its last step. An overdue one is taken to need as long again as it is late:
-    /// a node whose work hangs must not look like the one that is free soonest.
-    pub fn remaining_s(&self, now: Instant) -> BTreeMap<NodeId, Vec<f64>> {
+    /// The nodes whose attempts have changed since this was asked last.
+    pub fn take_touched(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn touch(&self, node: NodeId) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+    }
+
+    /// When each attempt of each node is predicted to end; a chain counts as one, to the end of its last step.
+    pub fn ends(&self) -> BTreeMap<NodeId, Vec<Instant>> {
         let mut chains: BTreeMap<(NodeId, RequestId, u32, Name), Instant> = BTreeMap::new();
         for (key, running) in self.table().iter() {
             let end = running.assigned.after(Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9)));
@@ -87,15 +111,24 @@ impl LiveAttempts {
             let last = chains.entry((running.node, key.request, key.plan, head)).or_insert(end);
             *last = end.max(*last);
         }
-        let mut remaining: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
+        let mut ends: BTreeMap<NodeId, Vec<Instant>> = BTreeMap::new();
         for ((node, ..), end) in chains {
-            remaining.entry(node).or_default().push(end.since(now).max(now.since(end)).as_secs_f64());
+            ends.entry(node).or_default().push(end);
         }
-        remaining
+        ends
+    }
+
+    /// How many attempts run of each container on each node.
+    pub fn running(&self) -> BTreeMap<(NodeId, Digest), u32> {
+        let mut running = BTreeMap::new();
+        for attempt in self.table().values() {
+            *running.entry((attempt.node, attempt.container)).or_default() += 1;
+        }
+        running
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +138,7 @@ mod tests {
     use ouro_common::id::Epoch;
 
     #[test]
-    fn what_is_overdue_does_not_look_free() {
+    fn an_attempt_is_predicted_to_end_after_its_assignment() {
         let live = LiveAttempts::default();
         let node = NodeId::from_parts(1, [1; 10]);
         let step = serde_json::json!({"id": "s1", "container": "noop:1.0.0", "digest": Digest::blake3(b"c"), "in": {}, "out": {}});
@@ -129,13 +162,12 @@ mod tests {
             remaining_ms: 60_000,
         };
         live.begin(&attempt, Terms::default(), false);
-        assert_eq!(live.remaining_s(Instant(1_200))[&node], vec![0.3]);
-        assert_eq!(live.remaining_s(Instant(11_500))[&node], vec![10.0]);
+        assert_eq!(live.ends()[&node], vec![Instant(1_500)]);
         let second = AttemptKey { step: "s2".parse().unwrap(), ..key.clone() };
         let behind = LiveAttempt { key: second, predicted_ms: 900.0, chain: Some("s1".parse().unwrap()), ..attempt.clone() };
         live.begin(&behind, Terms::default(), false);
-        assert_eq!(live.remaining_s(Instant(1_200))[&node], vec![0.7], "a chain is one assignment");
+        assert_eq!(live.ends()[&node], vec![Instant(1_900)], "a chain is one assignment");
         live.correct(&[]);
-        assert!(live.remaining_s(Instant(1_200)).is_empty(), "the store's rows are the truth");
+        assert!(live.ends().is_empty(), "the store's rows are the truth");
     }
 }

@@ -1,9 +1,9 @@
 //! Ready steps are claimed, decided about, assigned, and the nodes are told.
 
 use super::companions::Companions;
-use super::snapshot::{snapshot, step_state};
+use super::snapshot::{decide_now, step_state};
 use crate::fleet::NodeCommand;
-use crate::scheduler::{Action, decide};
+use crate::scheduler::Action;
 use crate::store::{AssignOutcome, Assignment, Ended, ReadyStep, RefusedStep, StoreError};
 use crate::world::World;
 use futures::future::try_join_all;
@@ -27,9 +27,9 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
     }
     let now = world.store.now();
     let steps = try_join_all(ready.iter().map(|step| step_state(world, step))).await?;
-    let state = snapshot(world, steps, now).await?;
-    let decision = decide(&state, now, rand::random());
-    let mut companions = Companions::new(world, &ready, state, now);
+    let (bundle, decision) = decide_now(world, steps, now, rand::random()).await?;
+    let mut companions = Companions::new(world, &ready, bundle.work.clone(), now);
+    world.replays.keep(bundle, &decision);
     let by_key: BTreeMap<StepKey, &ReadyStep> = ready.iter().map(|s| ((s.request, s.plan, s.step.id.clone()), s)).collect();
     let mut items = Vec::new();
     let (mut terms, mut behind) = (Vec::new(), Vec::new());

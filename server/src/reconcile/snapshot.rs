@@ -1,7 +1,9 @@
 //! From rows and sessions to the scheduler's snapshot.
 
 use crate::fleet::SUSPECT_AFTER;
-use crate::scheduler::snapshot::{InputState, NodeState, SessionState, Snapshot, StepState};
+use crate::scheduler::replay::Bundle;
+use crate::scheduler::snapshot::{InputState, NodeState, SessionState, StepState, WorkState};
+use crate::scheduler::{Columns, Decision, decide_over};
 use crate::store::{NodeRecord, ReadyStep, StoreError};
 use crate::world::World;
 use ouro_common::clock::Instant;
@@ -11,28 +13,49 @@ use ouro_common::id::{Digest, NodeId, RequestId};
 use ouro_common::module::ModuleState;
 use ouro_common::plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 /// The label that says whose a node is.
 const OWNER: &str = "owner";
 
-/// The whole state a decision about `steps` depends on.
-pub async fn snapshot(world: &World, steps: Vec<StepState>, now: Instant) -> Result<Snapshot, StoreError> {
+/// Takes over what has changed of the nodes since the last decision, and hands out their columns.
+pub async fn columns(world: &World, now: Instant) -> Result<MutexGuard<'_, Columns>, StoreError> {
     let rows = world.nodes().await?;
-    let mut running = world.live.remaining_s(now);
-    let residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let wanted: BTreeSet<Digest> = steps.iter().map(|s| s.container).collect();
-    let alone = world.live.alone_on();
-    let mut nodes = Vec::with_capacity(rows.len());
-    for row in rows.iter() {
+    let mut columns = world.columns.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut changed = world.fleet.take_touched();
+    changed.append(&mut world.live.take_touched());
+    let (mut ends, alone) = (world.live.ends(), world.live.alone_on());
+    let residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut state = |row: &NodeRecord| {
         let mut state = node_state(world, row, now);
-        state.running_s = running.remove(&row.id).unwrap_or_default();
+        state.ends = ends.remove(&row.id).unwrap_or_default();
         state.runs_alone = alone.contains(&row.id);
-        state.residuals = residuals.iter().filter(|((node, _), _)| *node == row.id).map(|((_, c), r)| (*c, *r)).collect();
-        nodes.push(state);
+        state.residuals = residuals.get(&row.id).cloned().unwrap_or_default();
+        Arc::new(state)
+    };
+    match world.take_fresh() {
+        None => *columns = Columns::new(rows.iter().map(|row| state(row)).collect()),
+        Some(mut fresh) => {
+            changed.append(&mut fresh);
+            // A node that left has no row; columns cannot forget, so they are made anew.
+            if columns.nodes().len() == rows.len() {
+                rows.iter().filter(|row| changed.contains(&row.id)).for_each(|row| columns.put(state(row)));
+            } else {
+                *columns = Columns::new(rows.iter().map(|row| state(row)).collect());
+            }
+        }
     }
+    Ok(columns)
+}
+
+/// Decides about `steps` as the fleet stands now.
+pub async fn decide_now(world: &World, steps: Vec<StepState>, now: Instant, seed: u64) -> Result<(Bundle, Decision), StoreError> {
+    let wanted: BTreeSet<Digest> = steps.iter().map(|s| s.container).collect();
+    let mut columns = columns(world, now).await?;
     let (containers, module_labels) = world.remembered(&wanted);
-    Ok(Snapshot { nodes, steps, containers, module_labels })
+    let work = WorkState { steps, containers, module_labels };
+    let decision = decide_over(&mut columns, &work, now, seed);
+    Ok((Bundle { nodes: columns.shared(), work, now, seed }, decision))
 }
 
 fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
@@ -52,11 +75,11 @@ fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
         session: session_state,
         session_epoch: session.as_ref().map_or(0, |s| s.epoch),
         labels: row.labels.clone(),
-        profile: row.profile.clone().map(Arc::new),
+        profile: row.profile.clone(),
         loaded: readings.loaded.iter().map(|l| l.digest).collect(),
         gate: session.as_ref().map_or_else(Default::default, |s| s.gate.gate.clone()),
         slots: row.profile.as_ref().map_or(1, |p| p.slots.max(1)),
-        running_s: Vec::new(),
+        ends: Vec::new(),
         runs_alone: false,
         present,
         link: session.as_ref().and_then(|s| s.link),

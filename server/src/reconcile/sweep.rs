@@ -1,7 +1,7 @@
 //! Once a second: silent sessions, lost nodes, deadlines, attempts that a node was not told of, and what can be forgotten.
 
 use super::place::stop_attempts;
-use crate::fleet::{NodeCommand, SILENT_AFTER};
+use crate::fleet::{NodeCommand, SILENT_AFTER, SUSPECT_AFTER};
 use crate::store::{SessionEnd, StoreError};
 use crate::world::World;
 use ouro_common::clock::Instant;
@@ -40,22 +40,38 @@ impl Sweeper {
             let why = "no heartbeat for 20 s";
             world.fleet.close(node, epoch, why);
             world.store.close_session(node, epoch, SessionEnd::Lost(why.into())).await?;
-            world.nodes_changed();
+            world.node_changed(node);
         }
+        // What time alone changes: who is silent is suspect, and what was switched off is on again.
+        world.fleet.silent(now, SUSPECT_AFTER).into_iter().for_each(|(node, _)| world.fleet.touch(node));
+        world.nodes().await?.iter().filter(|n| !n.switched_off.is_empty()).for_each(|n| world.fleet.touch(n.id));
         release_lost(world, now.since(started)).await?;
         for ended in world.store.expire(BATCH).await? {
             stop_attempts(world, &ended);
         }
         tell_untold(world).await?;
+        if world.trusted.look() {
+            tell_trusted(world);
+        }
         if now.since(self.pinged) >= PING_EVERY {
             self.pinged = now;
             world.fleet.ping_all(rand::random);
+            world.fleet.measure_all();
         }
         if now.since(self.collected) >= COLLECT_EVERY {
             self.collected = now;
             collect(world).await?;
         }
         Ok(())
+    }
+}
+
+/// The keys have changed: nodes judge their modules anew and announce what follows.
+pub(crate) fn tell_trusted(world: &World) {
+    let lines = world.trusted.lines();
+    tracing::info!(keys = lines.len(), "the trusted keys have changed");
+    for node in world.fleet.connected() {
+        world.fleet.tell(node, NodeCommand::TrustedKeys(lines.clone()));
     }
 }
 

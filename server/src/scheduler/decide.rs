@@ -3,13 +3,14 @@
 //! A step whose best node is full stays ready and takes its place in that node's queue, so that the steps after it reckon
 //! with it. Nothing here reads a clock or draws from anything but the seed.
 
+use super::columns::Columns;
 use super::factors::StandIns;
 use super::filter::{Refused, Wanted, Work, check, holds};
 use super::place::{Choice, Ranked, chance, choose};
 use super::predict::{DETECTION_S, PredictContext, Prediction, free_in_s, memory_bytes, nominal_cost, prediction};
 use super::refused::duration;
 use super::report::{Refusals, SHOWN, candidates};
-use super::snapshot::{Gate, NodeState, Snapshot, StepState};
+use super::snapshot::{Gate, NodeState, Snapshot, StepState, WorkState};
 use ouro_common::clock::Instant;
 use ouro_common::container::Manifest;
 use ouro_common::document::DecisionView;
@@ -19,6 +20,8 @@ use ouro_common::mfpi::threshold::LIGHT_STEP_S;
 use ouro_common::mfpi::{StepCost, Terms, expected_retry_s, reference_s};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use sweep::Scratch;
 
 /// What is to be done, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,26 +91,13 @@ pub struct StepReport {
 
 /// Decides about all steps of a snapshot. The order of its nodes does not matter.
 pub fn decide(snapshot: &Snapshot, now: Instant, seed: u64) -> Decision {
-    let mut order: Vec<usize> = (0..snapshot.nodes.len()).collect();
-    order.sort_by_key(|i| snapshot.nodes[*i].id);
-    let mut run = Run {
-        snapshot,
-        order,
-        stand_ins: StandIns::new(&snapshot.nodes),
-        added: BTreeMap::new(),
-        ends_s: Vec::new(),
-        seed,
-    };
-    let mut decision = Decision { at: now, seed, actions: Vec::new(), report: Vec::new() };
-    for step in &snapshot.steps {
-        let (view, action) = match snapshot.containers.get(&step.container) {
-            Some(manifest) => run.step(step, manifest),
-            None => (run.without_manifest(step), None),
-        };
-        decision.actions.extend(action);
-        decision.report.push(StepReport { request: step.request, plan: step.plan, step: step.step.clone(), view });
-    }
-    decision
+    decide_over(&mut Columns::new(snapshot.nodes.clone()), &snapshot.work(), now, seed)
+}
+
+/// The same over columns that are kept between decisions.
+pub fn decide_over(columns: &mut Columns, work: &WorkState, now: Instant, seed: u64) -> Decision {
+    columns.prepare(work.containers.iter());
+    Run::new(columns, work, now, seed).all()
 }
 
 /// What this decision has put on a node so far.
@@ -124,14 +114,18 @@ struct Added {
 }
 
 struct Run<'a> {
-    snapshot: &'a Snapshot,
+    columns: &'a Columns,
     /// The nodes by id.
-    order: Vec<usize>,
+    nodes: &'a [Arc<NodeState>],
+    work: &'a WorkState,
     stand_ins: StandIns<'a>,
     added: BTreeMap<usize, Added>,
-    /// Scratch.
+    scratch: Scratch,
     ends_s: Vec<f64>,
+    now: Instant,
     seed: u64,
+    /// Looks at the nodes one by one, as the oracle of the tests does.
+    plainly: bool,
 }
 
 /// What looking at every node gave.
@@ -149,9 +143,29 @@ struct Survey<'a> {
 }
 
 impl<'a> Run<'a> {
+    fn new(columns: &'a Columns, work: &'a WorkState, now: Instant, seed: u64) -> Self {
+        let nodes = columns.nodes();
+        let scratch = Scratch::new(nodes.len(), columns.queues(now));
+        let (stand_ins, added, ends_s) = (columns.stand_ins(), BTreeMap::new(), Vec::new());
+        Self { columns, nodes, work, stand_ins, added, scratch, ends_s, now, seed, plainly: false }
+    }
+
+    fn all(mut self) -> Decision {
+        let mut decision = Decision { at: self.now, seed: self.seed, actions: Vec::new(), report: Vec::new() };
+        for step in &self.work.steps {
+            let (view, action) = match self.work.containers.get(&step.container) {
+                Some(manifest) => self.step(step, manifest),
+                None => (self.without_manifest(step), None),
+            };
+            decision.actions.extend(action);
+            decision.report.push(StepReport { request: step.request, plan: step.plan, step: step.step.clone(), view });
+        }
+        decision
+    }
+
     fn step(&mut self, step: &'a StepState, manifest: &'a Manifest) -> (DecisionView, Option<Action>) {
         let nominal = nominal_cost(step, manifest);
-        let module = self.snapshot.module_labels.get(&step.container).map(String::as_str);
+        let module = self.work.module_labels.get(&step.container).map(String::as_str);
         let wanted = Wanted { step, manifest, memory_bytes: memory_bytes(manifest, &nominal), module };
         let mut survey = self.survey(&wanted, &nominal);
         let choice = choose(&mut survey.ranked, SHOWN, &mut chance(self.seed, step.request, step.plan, &step.step));
@@ -160,16 +174,16 @@ impl<'a> Run<'a> {
         match choice {
             Some(Choice::Assign(chosen)) => {
                 view.winner = Some(chosen.id);
-                view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, Some(&chosen), reference_s);
+                view.candidates = candidates(self.nodes, &survey.ranked, Some(&chosen), reference_s);
                 view.refusals = survey.refusals.into_counts();
                 self.reserve(&chosen, Some(&wanted));
                 let action = self.assign(step, &chosen, view.clone());
                 (view, Some(action))
             }
             Some(Choice::WaitFor(chosen)) => {
-                view.candidates = candidates(&self.snapshot.nodes, &survey.ranked, None, reference_s);
+                view.candidates = candidates(self.nodes, &survey.ranked, None, reference_s);
                 view.refusals = survey.refusals.into_counts();
-                let name = &self.snapshot.nodes[chosen.index].name;
+                let name = &self.nodes[chosen.index].name;
                 let free = duration(chosen.terms.queue_s);
                 view.remedy = Some(format!("wait: {name} has its hands full and will still be done soonest; it is free in about {free}"));
                 self.reserve(&chosen, None);
@@ -178,7 +192,7 @@ impl<'a> Run<'a> {
             None => {
                 // Steps that came later must not keep the node busy for ever that this one waits to have alone.
                 if let Some((_, index)) = survey.busy {
-                    self.added.entry(index).or_default().alone = true;
+                    self.touch(index).alone = true;
                 }
                 self.unplaced(&wanted, survey, view)
             }
@@ -187,7 +201,13 @@ impl<'a> Run<'a> {
 
     /// Filters and predictions of every node, the cost of a loss included.
     fn survey(&mut self, wanted: &Wanted<'a>, nominal: &StepCost) -> Survey<'a> {
-        let nodes = &self.snapshot.nodes;
+        let swept = if self.plainly { None } else { self.sweep(wanted, nominal) };
+        swept.unwrap_or_else(|| self.look_at_each(wanted, nominal))
+    }
+
+    /// The same, node by node: for a step that nobody can take, since it also says who is nearest to taking it.
+    fn look_at_each(&mut self, wanted: &Wanted<'a>, nominal: &StepCost) -> Survey<'a> {
+        let nodes = self.nodes;
         let mut survey = Survey {
             ranked: Vec::new(),
             refusals: Refusals::default(),
@@ -196,11 +216,10 @@ impl<'a> Run<'a> {
             fitting_holder: false,
             busy: None,
         };
-        for index in &self.order {
-            let (index, node) = (*index, &nodes[*index]);
+        for (index, node) in nodes.iter().enumerate() {
             let held = holds(node, wanted);
             survey.held |= held;
-            let judged = judge(node, wanted, nominal, (self.added.get(&index), &self.stand_ins), &mut self.ends_s);
+            let judged = judge(node, wanted, nominal, (self.added.get(&index), &self.stand_ins), (self.now, &mut self.ends_s));
             let fitting = judged.as_ref().err().is_none_or(|refused| !refused.is_final());
             survey.fitting |= fitting;
             survey.fitting_holder |= fitting && held;
@@ -209,7 +228,7 @@ impl<'a> Run<'a> {
                     survey.ranked.push(Ranked { index, id: node.id, terms, total_s: terms.total_s(), mtbf_s, unknown, has_room });
                 }
                 Err(refused) => {
-                    let idle_in_s = node.running_s.iter().copied().fold(0.0, f64::max);
+                    let idle_in_s = node.remaining_s(self.now).fold(0.0, f64::max);
                     if matches!(refused, Refused::NotIdle { .. }) && survey.busy.is_none_or(|(soonest, _)| idle_in_s < soonest) {
                         survey.busy = Some((idle_in_s, index));
                     }
@@ -244,7 +263,7 @@ impl<'a> Run<'a> {
             view.refusals = survey.refusals.into_counts();
             return (view, None);
         }
-        let why = match self.snapshot.nodes.is_empty() {
+        let why = match self.nodes.is_empty() {
             true => "no node has joined the fleet".to_string(),
             false => survey.refusals.sentence(),
         };
@@ -260,7 +279,7 @@ impl<'a> Run<'a> {
 
     /// The container's manifest is not at hand, so nothing can be said of any node.
     fn without_manifest(&self, step: &StepState) -> DecisionView {
-        let label = self.snapshot.module_labels.get(&step.container);
+        let label = self.work.module_labels.get(&step.container);
         let remedy = match label {
             Some(label) => format!("plug the module {label} back in: nothing is known of {} without it", step.container),
             None => format!("plug in a module that carries {}", step.container),
@@ -270,19 +289,25 @@ impl<'a> Run<'a> {
 
     /// Reckons with the step from now on; `assigned` when it goes there now, `None` when it waits for the node.
     fn reserve(&mut self, chosen: &Ranked, assigned: Option<&Wanted<'_>>) {
-        let added = self.added.entry(chosen.index).or_default();
+        let loaded = &self.nodes[chosen.index].loaded;
+        let added = self.touch(chosen.index);
         added.ends_s.push(chosen.total_s);
         let Some(wanted) = assigned else { return };
         added.live += 1;
         added.alone |= wanted.step.alone;
         let container = wanted.step.container;
-        if !self.snapshot.nodes[chosen.index].loaded.contains(&container) {
+        if !loaded.contains(&container) {
             added.plugging.insert(container, wanted.memory_bytes);
         }
     }
 
+    fn touch(&mut self, index: usize) -> &mut Added {
+        self.scratch.touched[index] = true;
+        self.added.entry(index).or_default()
+    }
+
     fn assign(&self, step: &StepState, chosen: &Ranked, view: DecisionView) -> Action {
-        let node = &self.snapshot.nodes[chosen.index];
+        let node = &self.nodes[chosen.index];
         Action::Assign {
             request: step.request,
             plan: step.plan,
@@ -309,15 +334,15 @@ fn judge<'a>(
     wanted: &Wanted<'a>,
     nominal: &StepCost,
     (added, stand_ins): (Option<&Added>, &StandIns<'_>),
-    ends_s: &mut Vec<f64>,
+    (now, ends_s): (Instant, &mut Vec<f64>),
 ) -> Result<(Prediction, bool), Refused<'a>> {
-    let live = node.running_s.len() + added.map_or(0, |a| a.live);
+    let live = node.ends.len() + added.map_or(0, |a| a.live);
     let others = added.into_iter().flat_map(|a| &a.plugging).filter(|(container, _)| **container != wanted.step.container);
     let taken_bytes = others.fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
     let work = Work { live, alone: node.runs_alone || added.is_some_and(|a| a.alone), taken_bytes };
     let passed = check(node, wanted, work)?;
     ends_s.clear();
-    ends_s.extend_from_slice(&node.running_s);
+    ends_s.extend(node.remaining_s(now));
     ends_s.extend(added.into_iter().flat_map(|a| &a.ends_s));
     let cx = PredictContext { stand_ins, processor: passed.processor, free_in_s: free_in_s(ends_s, node.slots) };
     let mut prediction = prediction(node, wanted, nominal, &cx);
@@ -349,5 +374,8 @@ fn add_cost_of_loss(ranked: &mut [Ranked]) {
 
 #[cfg(test)]
 mod laws;
+mod sweep;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust;

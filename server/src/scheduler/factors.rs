@@ -8,6 +8,7 @@ use super::class::Class;
 use super::snapshot::NodeState;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A factor that may be unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +22,6 @@ pub(crate) enum Factor {
     Up,
     ClockCap,
     ForeignLoad,
-    /// Not reported by agents at all: the constant always stands in.
     Hash,
     /// The figures of the accelerator that computes: those of the processor stand in.
     Accelerator,
@@ -30,7 +30,7 @@ pub(crate) enum Factor {
 }
 
 impl Factor {
-    const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Bandwidth,
         Self::Flops,
         Self::Disk,
@@ -98,13 +98,16 @@ impl Factor {
             Self::Up => believed(node.link?.up_bytes_per_s, FASTEST_LINK),
             Self::ClockCap => node.readings.clock_cap.filter(|c| *c > 0.0 && *c <= 1.0),
             Self::ForeignLoad => node.readings.foreign_load.filter(|l| (0.0..=1.0).contains(l)),
-            Self::Hash | Self::Accelerator | Self::FreeMemory => None,
+            Self::Hash => believed(profile?.hash_bytes_per_s?, FASTEST_HASH),
+            Self::Accelerator | Self::FreeMemory => None,
         }
     }
 }
 
 /// 400 Gbit/s Ethernet.
 const FASTEST_LINK: f64 = 50e9;
+/// SHA-256 on one thread of the fastest processor with instructions for it, and as much again.
+const FASTEST_HASH: f64 = 6e9;
 /// A claim so many times its class's maximum is no exaggeration but nonsense.
 const ABSURD: f64 = 1000.0;
 
@@ -122,6 +125,22 @@ impl UnknownSet {
         self.0 |= 1 << factor as u16;
     }
 
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(crate) fn contains(self, factor: Factor) -> bool {
+        self.0 & (1 << factor as u16) != 0
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     pub(crate) fn names(self) -> Vec<String> {
         Factor::ALL.into_iter().filter(|f| self.0 & (1 << *f as u16) != 0).map(|f| f.name().to_string()).collect()
     }
@@ -129,13 +148,16 @@ impl UnknownSet {
 
 /// What stands in for unknown factors; computed when first asked for, since most fleets never do.
 pub(crate) struct StandIns<'a> {
-    nodes: &'a [NodeState],
-    figures: RefCell<BTreeMap<(Factor, Class), f64>>,
+    nodes: &'a [Arc<NodeState>],
+    figures: &'a RefCell<Figures>,
 }
 
+/// Figures that stand in, once computed.
+pub(crate) type Figures = BTreeMap<(Factor, Class), f64>;
+
 impl<'a> StandIns<'a> {
-    pub(crate) fn new(nodes: &'a [NodeState]) -> Self {
-        Self { nodes, figures: RefCell::default() }
+    pub(crate) fn new(nodes: &'a [Arc<NodeState>], figures: &'a RefCell<Figures>) -> Self {
+        Self { nodes, figures }
     }
 
     /// The node's figure, or what stands in for it; then `unknown` gets the factor.
@@ -169,8 +191,9 @@ impl<'a> StandIns<'a> {
 /// The figure that three quarters of the values are at least as good as.
 fn pessimistic_quartile(values: impl Iterator<Item = f64>, factor: Factor) -> Option<f64> {
     let mut worst_first: Vec<f64> = values.collect();
-    worst_first.sort_by(|a, b| if factor.larger_is_better() { a.total_cmp(b) } else { b.total_cmp(a) });
-    worst_first.get(worst_first.len().saturating_sub(1) / 4).copied()
+    let at = worst_first.len().checked_sub(1)? / 4;
+    let worse = |a: &f64, b: &f64| if factor.larger_is_better() { a.total_cmp(b) } else { b.total_cmp(a) };
+    Some(*worst_first.select_nth_unstable_by(at, worse).1)
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ fn fits<'a>(profile: &'a NodeProfile, wanted: &Wanted<'a>) -> Result<Processor, 
     }
 }
 
-fn total_memory(profile: &NodeProfile) -> Option<u64> {
+pub(crate) fn total_memory(profile: &NodeProfile) -> Option<u64> {
     profile.hardware.memory.host_bytes.or(profile.hardware.memory.total_bytes)
 }
 

@@ -2,7 +2,9 @@
 
 use super::snapshot::{Gate, InputState, NodeState, SessionState, Snapshot, StepState};
 use ouro_common::container::Manifest;
-use ouro_common::device::{HardwareReport, Machine, Memory, NodeProfile, Power, PowerSource, Readings, RuntimeAvailability, Thermal};
+use ouro_common::device::{
+    HardwareReport, Machine, Memory, NodeProfile, Power, PowerSource, Pressure, Readings, RuntimeAvailability, Thermal,
+};
 use ouro_common::id::{BootId, Digest, NodeId, RequestId};
 use ouro_common::mfpi::LinkFactors;
 use ouro_common::step::AdminState;
@@ -56,6 +58,7 @@ fn profile(kind: &str) -> NodeProfile {
         accelerators: vec![],
         power: Power::default(),
         thermal: Thermal::default(),
+        pressure: Pressure::default(),
         warnings: vec![],
     };
     let runtime = |name: &str| RuntimeAvailability { runtime: name.into(), available: true, detail: String::new() };
@@ -69,6 +72,7 @@ fn profile(kind: &str) -> NodeProfile {
         bandwidth_bytes_per_s: Some(30e9),
         flops_per_s: Some(500e9),
         disk_bytes_per_s: Some(1e9),
+        hash_bytes_per_s: None,
         slots: 1,
         first_pass_model: None,
     }
@@ -93,7 +97,7 @@ pub(crate) fn node(n: u32) -> NodeState {
         },
         gate: Gate::Normal,
         slots: 1,
-        running_s: vec![],
+        ends: vec![],
         runs_alone: false,
         present: BTreeMap::from([(container(), Some(500e6))]),
         loaded: BTreeSet::new(),
@@ -129,7 +133,7 @@ pub(crate) fn step(n: u8) -> StepState {
 
 pub(crate) fn snapshot(nodes: Vec<NodeState>, steps: Vec<StepState>) -> Snapshot {
     Snapshot {
-        nodes,
+        nodes: nodes.into_iter().map(Arc::new).collect(),
         steps,
         containers: BTreeMap::from([(container(), Arc::new(manifest()))]),
         module_labels: BTreeMap::from([(container(), "OURO-TEXT".to_string())]),

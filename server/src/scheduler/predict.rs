@@ -4,10 +4,12 @@ use super::class::Class;
 use super::factors::{Factor, StandIns, UnknownSet, believed};
 use super::filter::Wanted;
 use super::processor::Processor;
-use super::snapshot::{NodeState, Snapshot, StepState};
+use super::snapshot::{NodeState, StepState};
 use ouro_common::container::{Manifest, Runtime};
 use ouro_common::id::NodeId;
 use ouro_common::mfpi::{LinkFactors, NodeFactors, PlugState, Residuals, StepCost, Terms, node_index, predict};
+use std::cell::RefCell;
+use std::sync::Arc;
 
 /// Bytes of text for each token: an English word and its space make about one and a third tokens.
 const TEXT_BYTES_PER_TOKEN: f64 = 4.0;
@@ -112,7 +114,7 @@ pub(crate) fn prediction(node: &NodeState, wanted: &Wanted<'_>, nominal: &StepCo
         factors.disk_bytes_per_s = module
             .and_then(|rate| believed(rate, class.maxima().disk))
             .unwrap_or_else(|| cx.stand_ins.figure(Factor::Disk, node, class, &mut unknown));
-        factors.hash_bytes_per_s = cx.stand_ins.stand_in(Factor::Hash, class, &mut unknown);
+        factors.hash_bytes_per_s = cx.stand_ins.figure(Factor::Hash, node, class, &mut unknown);
         cost.plug = PlugState::Absent {
             missing_bytes: wanted.manifest.cost.weights_bytes as f64,
             unverified: true,
@@ -132,18 +134,20 @@ pub(crate) struct PredictContext<'a, 'n> {
 }
 
 /// Input bytes that are not on the node yet.
-fn missing_inputs(step: &StepState, node: NodeId) -> f64 {
+pub(crate) fn missing_inputs(step: &StepState, node: NodeId) -> f64 {
     step.inputs.iter().filter(|i| !i.holders.contains(&node)).map(|i| i.size_bytes as f64).sum()
 }
 
-fn sane(residuals: &Residuals) -> Residuals {
+/// The corrections as far as they can be reckoned with.
+pub(crate) fn sane(residuals: &Residuals) -> Residuals {
     let one = |r: f64| if r.is_finite() { r.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT) } else { 0.0 };
     Residuals { plug: one(residuals.plug), pre: one(residuals.pre), dec: one(residuals.dec) }
 }
 
 /// Every node's index over the three fixed tasks, for display; `None` for a node that has not reported its speed.
-pub fn display_indexes(snapshot: &Snapshot) -> Vec<(NodeId, Option<f64>)> {
-    let stand_ins = StandIns::new(&snapshot.nodes);
+pub fn display_indexes(nodes: &[Arc<NodeState>]) -> Vec<(NodeId, Option<f64>)> {
+    let figures = RefCell::default();
+    let stand_ins = StandIns::new(nodes, &figures);
     let index = |node: &NodeState| {
         let class = Class::of(node.profile.as_deref());
         Factor::Bandwidth.claim(node, class)?;
@@ -153,7 +157,7 @@ pub fn display_indexes(snapshot: &Snapshot) -> Vec<(NodeId, Option<f64>)> {
         factors.retry_s = DETECTION_S;
         Some(node_index(&factors))
     };
-    snapshot.nodes.iter().map(|node| (node.id, index(node))).collect()
+    nodes.iter().map(|node| (node.id, index(node))).collect()
 }
 
 #[cfg(test)]

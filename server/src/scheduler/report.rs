@@ -4,6 +4,7 @@ use super::place::Ranked;
 use super::refused::Refused;
 use super::snapshot::NodeState;
 use ouro_common::document::{Candidate, RefusalCount};
+use std::sync::Arc;
 
 /// Candidates besides the winner.
 const OTHERS: usize = 16;
@@ -35,6 +36,11 @@ impl<'a> Refusals<'a> {
         if self.nearest.is_none_or(|(_, best)| nearness(&refused) < nearness(&best)) {
             self.nearest = Some((node, refused));
         }
+    }
+
+    /// Refusals that were counted elsewhere, where nobody needs to know which is the nearest.
+    pub(crate) fn counted(counts: Vec<RefusalCount>) -> Self {
+        Self { counts, nearest: None }
     }
 
     /// What to do so that the node nearest to taking the step would.
@@ -71,7 +77,7 @@ fn nearness(refused: &Refused<'_>) -> (u8, u64) {
 
 /// The candidates as the trace shows them: the winner first, then the best others. The first [`SHOWN`] of `ranked` are
 /// the best, in order.
-pub(crate) fn candidates(nodes: &[NodeState], ranked: &[Ranked], winner: Option<&Ranked>, reference_s: f64) -> Vec<Candidate> {
+pub(crate) fn candidates(nodes: &[Arc<NodeState>], ranked: &[Ranked], winner: Option<&Ranked>, reference_s: f64) -> Vec<Candidate> {
     let others = ranked.iter().take(SHOWN).filter(|c| winner.is_none_or(|w| w.id != c.id)).take(OTHERS);
     let view = |c: &Ranked| Candidate {
         node: c.id,

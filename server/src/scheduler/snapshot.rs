@@ -1,5 +1,6 @@
 //! The snapshot a decision is taken from: nodes, steps and containers as they stood at one moment.
 
+use ouro_common::clock::Instant;
 use ouro_common::container::Manifest;
 use ouro_common::device::{NodeProfile, Readings};
 use ouro_common::id::{Digest, Name, NodeId, RequestId};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Every node that was not removed.
-    pub nodes: Vec<NodeState>,
+    pub nodes: Vec<Arc<NodeState>>,
     /// The steps to place, in the order of their claim: priority, then age.
     pub steps: Vec<StepState>,
     /// The manifests of the containers that the steps use.
@@ -22,6 +23,28 @@ pub struct Snapshot {
     /// The label of the module that carries or last carried a container: what to plug in again when it is gone.
     #[serde(default)]
     pub module_labels: BTreeMap<Digest, String>,
+}
+
+/// What a decision is about: a snapshot without its nodes.
+#[derive(Debug, Clone, Default)]
+pub struct WorkState {
+    /// As in [`Snapshot::steps`].
+    pub steps: Vec<StepState>,
+    /// As in [`Snapshot::containers`].
+    pub containers: BTreeMap<Digest, Arc<Manifest>>,
+    /// As in [`Snapshot::module_labels`].
+    pub module_labels: BTreeMap<Digest, String>,
+}
+
+impl Snapshot {
+    /// What the decision is about.
+    pub fn work(&self) -> WorkState {
+        WorkState {
+            steps: self.steps.clone(),
+            containers: self.containers.clone(),
+            module_labels: self.module_labels.clone(),
+        }
+    }
 }
 
 /// Whether a node can be talked to.
@@ -59,9 +82,8 @@ pub struct NodeState {
     pub gate: Gate,
     /// Steps it may run at once.
     pub slots: u32,
-    /// Its live attempts: the seconds until each is predicted to end. One that is overdue is reckoned to need as long again
-    /// as it is overdue; with zero, a node that hangs would look like the one that is free soonest.
-    pub running_s: Vec<f64>,
+    /// When each of its live attempts is predicted to end, on the store's clock.
+    pub ends: Vec<Instant>,
     /// Whether a step with evidence against it runs there, which must be alone.
     pub runs_alone: bool,
     /// Containers it can plug now, with the read speed of the module that has them, bytes per second. Of a node that is
@@ -77,6 +99,14 @@ pub struct NodeState {
     pub residuals: BTreeMap<Digest, Residuals>,
     /// Containers that failed here three times in a row and are switched off for a while.
     pub switched_off: BTreeSet<Digest>,
+}
+
+impl NodeState {
+    /// The seconds until each live attempt may end. One that is overdue is reckoned to need as long again as it is overdue;
+    /// with zero, a node that hangs would look like the one that is free soonest.
+    pub fn remaining_s(&self, now: Instant) -> impl Iterator<Item = f64> {
+        self.ends.iter().map(move |end| end.since(now).max(now.since(*end)).as_secs_f64())
+    }
 }
 
 /// An input of a step.

@@ -209,7 +209,7 @@ pub struct NodeRecord {
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Its last profile.
-    pub profile: Option<NodeProfile>,
+    pub profile: Option<std::sync::Arc<NodeProfile>>,
     /// What it offers.
     pub announcement: Announcement,
     /// Its session.

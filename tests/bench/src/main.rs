@@ -1,13 +1,15 @@
 //! `ouro-bench`: measures what a request costs that does nothing, and prints it for people or as JSON.
 
-use clap::{Parser, ValueEnum};
-use ouro_bench::{Machine, NoopOptions, Report, noop};
+use clap::{Parser, Subcommand, ValueEnum};
+use ouro_bench::{DecisionOptions, Machine, NoopOptions, Report, decisions, noop};
 use std::io::Write as _;
 
 /// Measures what a request costs beside its work: accept, plan, place, run, commit.
 #[derive(Debug, Parser)]
-#[command(name = "ouro-bench", version)]
+#[command(name = "ouro-bench", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Requests in each of the two measurements
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: u32,
@@ -22,6 +24,19 @@ struct Arguments {
     output: Format,
 }
 
+#[derive(Debug, Subcommand)]
+enum What {
+    /// What a scheduling decision costs over a modelled fleet
+    Decisions {
+        /// Nodes in the fleet
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        nodes: u32,
+        /// Decisions in each measurement
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        decisions: u32,
+    },
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
     /// For people
@@ -32,6 +47,11 @@ enum Format {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(What::Decisions { nodes, decisions: count }) = arguments.what {
+        let measured = decisions(&DecisionOptions { nodes, decisions: count })?;
+        std::io::stdout().write_all(measured.table().as_bytes())?;
+        return Ok(());
+    }
     let options = NoopOptions { requests: arguments.requests, in_flight: arguments.in_flight, slots: arguments.slots };
     let before = Machine::look();
     let report = Report { schema: Report::SCHEMA.into(), machine: before, noop: noop(&options)? };

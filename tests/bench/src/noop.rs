@@ -143,7 +143,7 @@ async fn one(asking: &Asking, plan: &Plan) -> anyhow::Result<Duration> {
 }
 
 /// The time within which this share of them was done, ms.
-fn quantile_ms(times: &[Duration], share: f64) -> f64 {
+pub(crate) fn quantile_ms(times: &[Duration], share: f64) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     let rank = (share * sorted.len() as f64).ceil() as usize;

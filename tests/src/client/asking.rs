@@ -6,13 +6,15 @@ use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, RequestId};
 use ouro_common::plan::{Plan, Step, Tags};
 use ouro_proto::channel::{ClientTls, ConnectError, connect};
-use ouro_proto::convert::{envelope::to_wire, fault_of, read_document};
+use ouro_proto::convert::{digest_to_wire, envelope::to_wire, fault_of, read_document};
+use ouro_proto::wire::blobs_client::BlobsClient;
 use ouro_proto::wire::enrollment_client::EnrollmentClient;
+use ouro_proto::wire::fleet_client::FleetClient;
 use ouro_proto::wire::operator_client::OperatorClient;
 use ouro_proto::wire::requests_client::RequestsClient;
 use ouro_proto::wire::{
-    CancelRequest, CreateTokenRequest, EnrollReply, EnrollRequest, ModulesRequest, NodesRequest, RequestRef, SubmitPart, WatchRequest,
-    submit_part, watch_event,
+    CancelRequest, CreateTokenRequest, Document, EnrollReply, EnrollRequest, GetRequest, Hello, ModulesRequest, NodeMessage, NodesRequest,
+    RequestRef, SubmitPart, WatchRequest, node_message, server_message, submit_part, watch_event,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,6 +129,54 @@ impl Asking {
     pub async fn enroll(&self, message: EnrollRequest) -> Result<EnrollReply, Fault> {
         let reply = EnrollmentClient::new(self.0.clone()).enroll(message).await.map_err(|s| fault_of(&s))?;
         Ok(reply.into_inner())
+    }
+
+    /// Opens a node's session with a profile, says one thing, and waits for the answer that `wanted` picks.
+    ///
+    /// # Errors
+    /// What the server says; also when the session ends without such an answer.
+    pub async fn session<T>(
+        &self,
+        profile_json: &str,
+        message: NodeMessage,
+        wanted: impl Fn(server_message::Body) -> Option<T>,
+    ) -> Result<T, Fault> {
+        let profile = Document { schema: "ouroboros.profile/1".into(), json: profile_json.as_bytes().to_vec() };
+        let hello = Hello {
+            version_min: PROTOCOL_VERSION,
+            version_max: PROTOCOL_VERSION,
+            boot_id: fresh_id().to_string(),
+            agent_run: fresh_id().to_string(),
+            profile: Some(profile),
+            holding: vec![],
+            spooled: vec![],
+        };
+        let (sender, messages) = tokio::sync::mpsc::channel(4);
+        for message in [NodeMessage { body: Some(node_message::Body::Hello(hello)) }, message] {
+            let _ = sender.send(message).await;
+        }
+        let messages = tokio_stream::wrappers::ReceiverStream::new(messages);
+        let mut answers = FleetClient::new(self.0.clone()).session(messages).await.map_err(|s| fault_of(&s))?.into_inner();
+        while let Some(answer) = answers.message().await.map_err(|s| fault_of(&s))? {
+            if let Some(found) = answer.body.and_then(&wanted) {
+                return Ok(found);
+            }
+        }
+        Err(Fault::new(FaultCode::Internal, "the session ended without that answer"))
+    }
+
+    /// Fetches a blob.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn get(&self, digest: Digest) -> Result<Vec<u8>, Fault> {
+        let asked = GetRequest { digest: Some(digest_to_wire(&digest)), offset: 0 };
+        let mut parts = BlobsClient::new(self.0.clone()).get(asked).await.map_err(|s| fault_of(&s))?.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(part) = parts.message().await.map_err(|s| fault_of(&s))? {
+            bytes.extend(part.data);
+        }
+        Ok(bytes)
     }
 
     /// Calls a method with an empty message.

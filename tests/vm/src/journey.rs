@@ -49,8 +49,8 @@ pub enum Leg {
 }
 
 impl Leg {
-    /// Those that are gone when none is named. The others need an agent that mounts modules from devices.
-    const USUAL: [Self; 2] = [Self::Services, Self::Links];
+    /// Those that are gone when none is named.
+    const USUAL: [Self; 3] = [Self::Services, Self::Links, Self::ComeAndGo];
 }
 
 /// What a journey begins with.
@@ -77,7 +77,7 @@ pub fn go<'a>(baggage: &Baggage<'_>, account: &'a mut Account<'a>) -> Result<()>
     account.chapter("the machine boots")?;
     let packing = Packing::of(installed);
     packing.text("letter.txt", texts::LETTER)?;
-    packing.text("register.txt", &texts::register(40 << 20))?;
+    packing.text("register.txt", &texts::register(16 << 20))?;
     for container in ["langid", "sentiment"] {
         assets::module_with(&packing.place("containers")?, &[container]);
     }

@@ -164,6 +164,8 @@ fn an_index_of_100_mb_is_refused_by_its_size() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_bytes_in_any_file_are_survived(
         which in 0usize..6, cut in any::<prop::sample::Index>(), junk in prop::collection::vec(any::<u8>(), 0..64), insert in any::<bool>(),

@@ -16,7 +16,7 @@ prop_compose! {
         (srtt, rate) in (1e-3..0.5f64, 1e5..1e9f64),
         (load, cap, memory_mib) in (prop::option::of(0.0..1.0f64), prop::option::of(0.1..1.0f64), prop::option::of(0u64..4096)),
         (session, admin, gate, commits) in (0usize..8, 0usize..10, 0usize..10, 0u64..20),
-        (running_s, slots) in (prop::collection::vec(0.0..60.0f64, 0..4), 1u32..4),
+        (ends, slots) in (prop::collection::vec(0u64..60_000, 0..4), 1u32..4),
     ) -> NodeState {
         let kinds = ["phone", "board", "laptop", "desktop", "server", "vm"];
         let mut node = with_profile(node(n), |p| {
@@ -31,7 +31,7 @@ prop_compose! {
         node.session = [SessionState::Offline, SessionState::Suspect].get(session).copied().unwrap_or(SessionState::Online);
         node.admin = [AdminState::Draining, AdminState::Quarantined].get(admin).copied().unwrap_or(AdminState::Active);
         node.gate = [Gate::Refuse("too hot".into()), Gate::Light("warm".into())].get(gate).cloned().unwrap_or_default();
-        (node.commits, node.running_s, node.slots) = (commits, running_s, slots);
+        (node.commits, node.ends, node.slots) = (commits, ends.into_iter().map(Instant).collect(), slots);
         node
     }
 }
@@ -78,11 +78,11 @@ proptest! {
             prop_assert!(node.present.contains_key(&container()) || node.loaded.contains(&container()));
             let free = node.readings.memory_available_bytes;
             prop_assert!(node.loaded.contains(&container()) || free.is_none_or(|f| f >= 512 << 20));
-            prop_assert!(node.commits >= 5 || node.running_s.is_empty());
+            prop_assert!(node.commits >= 5 || node.ends.is_empty());
         }
         if let Some(winner) = view.winner {
             let node = snapshot.nodes.iter().find(|n| n.id == winner).unwrap();
-            prop_assert!(node.running_s.len() <= node.slots as usize);
+            prop_assert!(node.ends.len() <= node.slots as usize);
             let best = view.candidates.iter().map(|c| c.total_s).fold(f64::INFINITY, f64::min);
             prop_assert!(view.candidates[0].node == winner && view.candidates[0].total_s <= best * 1.05 + 1e-12);
         } else {
@@ -107,7 +107,7 @@ proptest! {
             p.disk_bytes_per_s = p.disk_bytes_per_s.map(|d| d * by);
         });
         (best.id, best.name) = (node_id(999), "best".into());
-        best.running_s.iter_mut().for_each(|s| *s /= by);
+        best.ends.iter_mut().for_each(|e| e.0 = (e.0 as f64 / by) as u64);
         best.readings.foreign_load = best.readings.foreign_load.map(|l| l / by);
         let (id, twin) = (best.id, nodes[0].id);
         let decision = decide(&snapshot([nodes, vec![best]].concat(), vec![step(1)]), Instant(1), seed);
@@ -143,5 +143,111 @@ proptest! {
         let ((narrow, wide), (narrow_cold, wide_cold)) = (seconds(true), seconds(false));
         prop_assert_eq!(narrow, wide);
         prop_assert_eq!(lanes > 1.0, wide_cold < narrow_cold);
+    }
+}
+
+/// The same decision, every node looked at for itself.
+fn plainly(snapshot: &Snapshot, seed: u64) -> Decision {
+    let mut columns = Columns::new(snapshot.nodes.clone());
+    let work = snapshot.work();
+    columns.prepare(work.containers.iter());
+    let mut run = Run::new(&columns, &work, Instant(1), seed);
+    run.plainly = true;
+    run.all()
+}
+
+prop_compose! {
+    /// A node with everything that the filters and columns tell apart.
+    fn wild_node(n: u32)(
+        node in any_node(n),
+        (owner, alone, off, no_profile) in (0u8..3, prop::bool::weighted(0.05), prop::bool::weighted(0.05), prop::bool::weighted(0.05)),
+        (plug, pre, dec) in (-3.0..50.0f64, -3.0..3.0f64, -1.0..1.0f64), (learned, hash, gpu) in (any::<bool>(), prop::option::of(1e8..1e10f64), 0u8..4),
+        (no_link, small) in (prop::bool::weighted(0.1), prop::bool::weighted(0.1)),
+    ) -> NodeState {
+        let mut node = with_profile(node, |p| {
+            p.hash_bytes_per_s = hash;
+            if small { p.hardware.memory.host_bytes = Some(256 << 20); }
+            if gpu == 0 {
+                let accelerator = Accelerator { kind: "gpu".into(), vendor: "nvidia".into(), runtimes: vec!["cuda 8.6".into()], integrated: Some(false), ..Accelerator::default() };
+                p.hardware.accelerators = vec![accelerator];
+            }
+        });
+        if owner > 0 { node.labels.insert("owner".into(), format!("o{owner}")); }
+        if learned { node.residuals.insert(container(), ouro_common::mfpi::Residuals { plug, pre, dec }); }
+        if off { node.switched_off.insert(container()); }
+        if no_profile { node.profile = None; }
+        if no_link { node.link = None; }
+        node.runs_alone = alone;
+        node
+    }
+}
+
+prop_compose! {
+    fn wild_step(n: u8)(
+        owner in 0u8..8, alone in prop::bool::weighted(0.1), (failed, held) in (prop::collection::vec(0u32..60, 0..3), prop::collection::vec(0u32..60, 0..3)),
+        size_bytes in 0u64..10_000_000, other in prop::bool::weighted(0.2),
+    ) -> StepState {
+        let mut step = step(n);
+        step.private_owner = (1..3).contains(&owner).then(|| format!("o{owner}"));
+        step.alone = alone;
+        step.failed_on = failed.into_iter().map(node_id).collect();
+        step.inputs.push(crate::scheduler::snapshot::InputState { size_bytes, holders: held.into_iter().map(node_id).collect() });
+        if other { step.container = other_container(); }
+        step
+    }
+}
+
+/// A language model, or a container for a GPU: needs, runtime and plug path differ.
+fn other_container() -> Digest {
+    Digest::sha256([8; 32])
+}
+
+fn wild(nodes: Vec<NodeState>, steps: Vec<StepState>, language: bool) -> Snapshot {
+    let mut snapshot = snapshot(nodes, steps);
+    let mut other = manifest();
+    if language {
+        other.runtime = ouro_common::container::Runtime::Gguf;
+        (other.cost.active_params, other.cost.output_tokens, other.cost.kv_bytes_per_token) = (1e9, 100.0, 1e5);
+    } else {
+        other.needs.accelerators = vec!["cuda>=8.0".into()];
+    }
+    snapshot.containers.insert(other_container(), Arc::new(other));
+    snapshot.nodes.iter_mut().filter(|n| n.slots % 2 == 0).for_each(|n| {
+        Arc::make_mut(n).present.insert(other_container(), None);
+    });
+    snapshot
+}
+
+fn wild_fleet() -> impl Strategy<Value = Vec<NodeState>> {
+    (1usize..60).prop_flat_map(|n| (0..n as u32).map(wild_node).collect::<Vec<_>>())
+}
+
+fn wild_steps() -> impl Strategy<Value = Vec<StepState>> {
+    (1usize..12).prop_flat_map(|n| (0..n as u8).map(wild_step).collect::<Vec<_>>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn columns_decide_as_looking_at_each_node_does(nodes in wild_fleet(), steps in wild_steps(), language: bool, seed: u64) {
+        let snapshot = wild(nodes, steps, language);
+        prop_assert_eq!(bytes_of(&decide(&snapshot, Instant(1), seed)), bytes_of(&plainly(&snapshot, seed)));
+    }
+
+    #[test]
+    fn columns_that_are_kept_decide_as_new_ones_do(
+        nodes in wild_fleet(), changed in prop::collection::vec((0u32..60).prop_flat_map(wild_node), 0..20), steps in wild_steps(), seed: u64,
+    ) {
+        let mut snapshot = wild(nodes, steps, true);
+        let mut columns = Columns::new(snapshot.nodes.clone());
+        decide_over(&mut columns, &snapshot.work(), Instant(1), seed);
+        for node in changed.into_iter().map(Arc::new) {
+            columns.put(node.clone());
+            snapshot.nodes.retain(|n| n.id != node.id);
+            snapshot.nodes.push(node);
+        }
+        let kept = decide_over(&mut columns, &snapshot.work(), Instant(1), seed);
+        prop_assert_eq!(bytes_of(&kept), bytes_of(&decide(&snapshot, Instant(1), seed)));
     }
 }

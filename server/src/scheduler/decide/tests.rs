@@ -64,10 +64,10 @@ fn each_hard_filter_refuses_with_its_reason_and_figure() {
             "n1: too hot: 97 °C of 100 °C",
         ),
         (changed(|n| n.switched_off.extend([container()])), step(1), "container switched off here", "n1"),
-        (changed(|n| n.running_s.push(3.0)), alone, "not idle", "n1: needs an idle node, has 1 at work"),
+        (changed(|n| n.ends.push(Instant(3000))), alone, "not idle", "n1: needs an idle node, has 1 at work"),
         (changed(|n| n.runs_alone = true), step(1), "runs a step that must be alone", "n1"),
         (
-            changed(|n| (n.commits, n.running_s) = (4, vec![1.0])),
+            changed(|n| (n.commits, n.ends) = (4, vec![Instant(1000)])),
             step(1),
             "new node at work",
             "n1: one step at a time until 5 are done, has done 4",
@@ -120,7 +120,7 @@ fn a_spared_node_loads_no_language_model_and_takes_nothing_long() {
     let mut s = snapshot(vec![light], vec![step(1)]);
     s.containers.insert(container(), Arc::new(gguf));
     assert_eq!(decided(&s).report[0].view.refusals[0].reason, "no model load while spared");
-    s.nodes[0].loaded.insert(container());
+    Arc::make_mut(&mut s.nodes[0]).loaded.insert(container());
     assert_eq!(placed(&s), [Some("n1".into())], "it is loaded already");
 }
 
@@ -185,7 +185,7 @@ fn assignments_fill_slots_and_one_more_and_then_steps_wait_or_go_elsewhere() {
     assert!(decision.report[3].view.remedy.as_deref().unwrap().starts_with("wait: n1 has its hands full"));
     assert!(matches!(&decision.actions[0], Action::Assign { slots: 2, session_epoch: 1, .. }));
     // A node five times slower gets nothing until the queue at the fast one is as long.
-    s.nodes.push(with_profile(node(2), |p| p.flops_per_s = Some(100e9)));
+    s.nodes.push(Arc::new(with_profile(node(2), |p| p.flops_per_s = Some(100e9))));
     s.steps = (1..=6).map(step).collect();
     let placed = placed(&s);
     assert_eq!(placed[..2], [Some("n1".into()), Some("n1".into())]);
@@ -201,7 +201,7 @@ fn a_new_node_gets_one_and_a_step_that_must_be_alone_gets_a_node_to_itself() {
     let alone = StepState { alone: true, ..step(1) };
     assert_eq!(placed(&snapshot(vec![node(1)], vec![alone.clone(), step(2)])), [Some("n1".into()), None]);
     // While it waits for a node to become idle, later steps do not keep that node busy.
-    let busy = changed(|n| n.running_s.push(5.0));
+    let busy = changed(|n| n.ends.push(Instant(5000)));
     assert_eq!(placed(&snapshot(vec![busy], vec![alone, step(2)])), [None, None]);
 }
 
@@ -271,7 +271,7 @@ fn display_indexes_follow_speed_and_are_absent_without_one() {
         (p.bandwidth_bytes_per_s, p.flops_per_s) = (Some(60e9), Some(1e12));
     });
     let silent = with_profile(node(3), |p| p.flops_per_s = None);
-    let indexes = crate::scheduler::predict::display_indexes(&snapshot(vec![node(1), fast, silent], vec![]));
+    let indexes = crate::scheduler::predict::display_indexes(&snapshot(vec![node(1), fast, silent], vec![]).nodes);
     assert_eq!(indexes.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [node_id(1), node_id(2), node_id(3)]);
     assert!(indexes[1].1.unwrap() > indexes[0].1.unwrap() * 1.5, "{indexes:?}");
     assert_eq!(indexes[2].1, None);

@@ -18,6 +18,7 @@ fn announcement() -> Announcement {
         read_bytes_per_s: Some(1e9),
         containers: vec![],
         problems: vec![],
+        origin: None,
     };
     Announcement { placements: vec![placement] }
 }
@@ -127,6 +128,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
         bandwidth_bytes_per_s: Some(2.5e10),
         flops_per_s: None,
         disk_bytes_per_s: None,
+        hash_bytes_per_s: None,
         slots: 2,
         first_pass_model: None,
     };
@@ -134,7 +136,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
     ground.store.announce(node.id, node.session_epoch, &announcement()).await.unwrap();
     ground.deed(&node, NodeDeed::Drain).await;
     let record = ground.store.nodes().await.unwrap().remove(0);
-    assert_eq!(record.profile, Some(profile));
+    assert_eq!(record.profile, Some(std::sync::Arc::new(profile)));
     assert_eq!(record.announcement, announcement());
     assert_eq!(record.admin, AdminState::Draining);
 }

@@ -5,7 +5,7 @@ use super::db::Db;
 use super::journal::{self, About};
 use super::steps::moment;
 use super::verb_error::{Outcome, VerbError};
-use super::{blame, claim, repair, standing};
+use super::{blame, claim, plugged, repair, standing};
 use crate::store::{Arrival, NodeChange, NodeChanged, NodeRecord, OpenedSession, SessionEnd, SessionRecord};
 use ouro_common::clock::Instant;
 use ouro_common::device::NodeProfile;
@@ -116,17 +116,20 @@ pub(super) fn put_profile(db: &Db<'_>, node: NodeId, profile: &NodeProfile) -> O
 /// Replaces what a node offers, if it speaks through its open session.
 pub(super) fn announce(db: &Db<'_>, node: NodeId, session_epoch: u64, announcement: &Announcement) -> Outcome<bool> {
     let before = db.one(
-        "SELECT announcement_digest FROM nodes WHERE id = ?1 AND session_epoch = ?2 AND instance IS NOT NULL AND offline_since IS NULL",
+        "SELECT announcement_digest, announcement FROM nodes WHERE id = ?1 AND session_epoch = ?2 AND instance IS NOT NULL AND offline_since IS NULL",
         params![text(&node), super::columns::count(session_epoch)],
-        |row| row.get::<_, String>(0),
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, Json<Announcement>>(1)?.0)),
     )?;
-    let Some(before) = before else { return Ok(false) };
+    let Some((before, old)) = before else { return Ok(false) };
     let digest = text(&announcement.digest());
     if digest != before {
         db.run(
             "UPDATE nodes SET announcement = ?2, announcement_digest = ?3 WHERE id = ?1",
             params![text(&node), json(announcement)?, digest],
         )?;
+        for (kind, words) in plugged::changes(&old, announcement) {
+            journal::note(db, kind, About::Node(node), &words)?;
+        }
     }
     Ok(true)
 }
@@ -185,20 +188,32 @@ fn become_admin(db: &Db<'_>, node: NodeId, before: AdminState, next: AdminState)
     Ok(attempts)
 }
 
+macro_rules! node_rows {
+    () => {
+        "SELECT id, name, admin, labels, profile, announcement, commits, spki, instance, session_epoch, run, boot, offline_since \
+         FROM nodes WHERE admin <> 'removed'"
+    };
+}
+
 /// Every node that was not removed, by name.
 pub(super) fn all(db: &Db<'_>) -> Outcome<Vec<NodeRecord>> {
-    let mut nodes = db.all(
-        "SELECT id, name, admin, labels, profile, announcement, commits, spki, instance, session_epoch, run, boot, offline_since \
-         FROM nodes WHERE admin <> 'removed' ORDER BY name",
-        [],
-        read_node,
-    )?;
+    let mut nodes = db.all(concat!(node_rows!(), " ORDER BY name"), [], read_node)?;
     for (node, container, until) in standing::switched_off(db)? {
         if let Some(record) = nodes.iter_mut().find(|record| record.id == node) {
             record.switched_off.push((container, until));
         }
     }
     Ok(nodes)
+}
+
+/// One node, unless it was removed.
+pub(super) fn one(db: &Db<'_>, node: NodeId) -> Outcome<Option<NodeRecord>> {
+    let Some(mut record) = db.one(concat!(node_rows!(), " AND id = ?1"), [text(&node)], read_node)? else {
+        return Ok(None);
+    };
+    let off = standing::switched_off(db)?.into_iter().filter(|(id, ..)| *id == node);
+    record.switched_off = off.map(|(_, container, until)| (container, until)).collect();
+    Ok(Some(record))
 }
 
 fn read_node(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {

@@ -69,6 +69,9 @@ impl Store for SqliteStore {
     async fn nodes(&self) -> Answer<Vec<NodeRecord>> {
         self.read(nodes::all).await
     }
+    async fn node(&self, node: NodeId) -> Answer<Option<NodeRecord>> {
+        self.read(move |db| nodes::one(db, node)).await
+    }
     async fn change_node(&self, node: NodeId, change: NodeChange, by: &str) -> Answer<NodeChanged> {
         let by = by.to_string();
         self.write(move |db| nodes::change(db, node, &change, &by)).await
@@ -162,6 +165,10 @@ impl Store for SqliteStore {
     async fn release_poison(&self, id: &str, by: &str) -> Answer<PoisonEntry> {
         let (id, by) = (id.to_string(), by.to_string());
         self.write(move |db| poison::release(db, &id, &by)).await
+    }
+    async fn note_gate(&self, node: NodeId, level: &str, words: &str) -> Answer<()> {
+        let (level, words) = (level.to_string(), words.to_string());
+        self.write(move |db| journal::gate(db, node, &level, &words)).await
     }
     async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Answer<Vec<FleetEvent>> {
         self.read(move |db| journal::since(db, cursor, limit)).await

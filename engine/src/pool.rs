@@ -1,0 +1,184 @@
+//! The threads that multiply matrices: they take small pieces, never wait for each other in a loop that keeps the processor,
+//! and nobody waits for a thread that has not begun.
+//!
+//! On a busy machine a thread may lose its processor at any moment. A barrier of all threads would then stand still; here
+//! whoever runs takes the next piece, the job ends when its pieces are done, and only threads in the middle of a piece are
+//! waited for.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+/// How often a thread looks before it sleeps: about as long as the pause between two products of one token.
+const LOOKS: u32 = 2_000;
+/// After so many looks it lets others run between them.
+const POLITE_AFTER: u32 = 200;
+
+/// A job as its threads see it.
+struct Job {
+    /// Called with a range of pieces; `'static` is not true, see [`Pool::each`].
+    work: &'static (dyn Fn(Range<usize>) + Sync),
+    next: AtomicUsize,
+    count: usize,
+    chunk: usize,
+    done: AtomicUsize,
+    panicked: AtomicUsize,
+}
+
+impl Job {
+    /// Takes chunks until none is left.
+    fn help(&self) {
+        loop {
+            let start = self.next.fetch_add(self.chunk, Ordering::Relaxed);
+            if start >= self.count {
+                return;
+            }
+            let end = (start + self.chunk).min(self.count);
+            let work = std::panic::AssertUnwindSafe(|| (self.work)(start..end));
+            if std::panic::catch_unwind(work).is_err() {
+                self.panicked.fetch_add(1, Ordering::Relaxed);
+            }
+            self.done.fetch_add(end - start, Ordering::AcqRel);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.count
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The job of the moment and how many there have been.
+    job: Mutex<(u64, Option<Arc<Job>>)>,
+    /// The same number, to look at without the lock.
+    number: AtomicUsize,
+    news: Condvar,
+}
+
+/// A number of threads, the caller's included.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: usize,
+    /// One job at a time; who comes second works alone.
+    busy: Mutex<()>,
+}
+
+impl Pool {
+    /// Starts `threads - 1` threads, which end with the process. If one cannot be started, there are fewer.
+    pub(crate) fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        let mut started = 1;
+        for index in 1..threads {
+            let shared = Arc::clone(&shared);
+            let name = format!("product-{index}");
+            if thread::Builder::new().name(name).spawn(move || serve(&shared)).is_ok() {
+                started += 1;
+            }
+        }
+        Self { shared, threads: started, busy: Mutex::new(()) }
+    }
+
+    /// The pool of this process, with the threads that [`crate::threads::in_use`] says.
+    pub(crate) fn of_process() -> &'static Self {
+        static POOL: OnceLock<Pool> = OnceLock::new();
+        POOL.get_or_init(|| Pool::new(crate::threads::in_use()))
+    }
+
+    /// Calls `work` with ranges of at most `chunk` that together are `0..count`, on all threads, and returns when all
+    /// calls have.
+    ///
+    /// # Panics
+    /// When one of the calls did.
+    pub(crate) fn each(&self, count: usize, chunk: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+        let chunk = chunk.max(1);
+        let alone = || (0..count).step_by(chunk).for_each(|start| work(start..(start + chunk).min(count)));
+        let Ok(_guard) = self.busy.try_lock() else { return alone() };
+        if self.threads == 1 || count <= chunk {
+            return alone();
+        }
+        // SAFETY: the reference is used only in calls that are counted in `done` when they return, and this function
+        // does not return before all are; a thread that comes later finds no chunk left and calls nothing.
+        let work = unsafe { std::mem::transmute::<&(dyn Fn(Range<usize>) + Sync), &'static (dyn Fn(Range<usize>) + Sync)>(work) };
+        let zero = || AtomicUsize::new(0);
+        let job = Arc::new(Job { work, next: zero(), count, chunk, done: zero(), panicked: zero() });
+        {
+            let mut current = self.shared.job.lock().unwrap_or_else(PoisonError::into_inner);
+            *current = (current.0 + 1, Some(Arc::clone(&job)));
+            self.shared.number.fetch_add(1, Ordering::Release);
+        }
+        self.shared.news.notify_all();
+        job.help();
+        let mut looks = 0_u32;
+        while !job.is_done() {
+            looks = looks.saturating_add(1);
+            if looks < POLITE_AFTER { std::hint::spin_loop() } else { thread::yield_now() }
+        }
+        assert_eq!(job.panicked.load(Ordering::Relaxed), 0, "a part of a matrix product panicked");
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+fn serve(shared: &Shared) {
+    let mut seen = 0;
+    loop {
+        let mut looks = 0;
+        while shared.number.load(Ordering::Acquire) == seen && looks < LOOKS {
+            looks += 1;
+            if looks < POLITE_AFTER { std::hint::spin_loop() } else { thread::yield_now() }
+        }
+        let mut current = shared.job.lock().unwrap_or_else(PoisonError::into_inner);
+        while shared.number.load(Ordering::Acquire) == seen {
+            current = shared.news.wait(current).unwrap_or_else(PoisonError::into_inner);
+        }
+        seen = shared.number.load(Ordering::Acquire);
+        let job = current.1.clone();
+        drop(current);
+        if let Some(job) = job {
+            job.help();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_piece_is_done_once_however_many_threads_and_callers() {
+        let pool = Pool::new(3);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for count in 0..300 {
+                        let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                        pool.each(count, 7, &|range| {
+                            range.for_each(|i| {
+                                done[i].fetch_add(1, Ordering::Relaxed);
+                            })
+                        });
+                        assert!(done.iter().all(|n| n.load(Ordering::Relaxed) == 1), "{count}");
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+        let pool = Pool::new(2);
+        let bad = std::panic::AssertUnwindSafe(|| pool.each(100, 1, &|range| assert!(range.start != 50)));
+        assert!(std::panic::catch_unwind(bad).is_err());
+        let sum = AtomicUsize::new(0);
+        pool.each(100, 3, &|range| {
+            sum.fetch_add(range.len(), Ordering::Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 100);
+    }
+}
