@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build modules demo test fuzz test-faults test-arm test-vm lint bench bench-engine install
+.PHONY: help prepare build modules demo test fuzz test-faults test-arm test-vm lint bench bench-engine bench-memory bench-idle install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -67,6 +67,13 @@ test-vm: prepare ## real PCIe hot-plug of modules in a virtual machine (as root,
 bench: prepare ## build for speed and measure
 	@cargo build --locked --workspace --bins --release
 	@OURO_BIN_DIR=$(TARGET_DIR)/release cargo run --locked --release -p ouro-bench
+
+bench-memory: build ## the agent's bandwidth beside STREAM's loops, compiled and run on the same machine in the same run
+	@tests/bench/memory
+
+IDLE_SECONDS ?= 600
+bench-idle: build ## an agent at rest for IDLE_SECONDS (600), beside prometheus-node-exporter
+	@IDLE_SECONDS=$(IDLE_SECONDS) tests/bench/idle
 
 # Where the units point is PREFIX; the folder that a package is made from, DESTDIR, is in no file.
 INSTALL_PROFILE ?= release

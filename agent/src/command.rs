@@ -145,9 +145,10 @@ fn serve(home: AgentHome) -> Result<(), Fault> {
     block_on(async { service.run(stop_signal()?).await })?
 }
 
-/// Two threads are enough: the agent waits most of the time, and models run in workers.
+/// Two threads are enough: the agent waits most of the time, and models run in workers. Of the blocking ones each sensor may
+/// lose one to a kernel that does not answer, and there must be some left.
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(24).enable_all().build();
     let runtime = runtime.map_err(|e| Fault::new(FaultCode::Internal, format!("the runtime cannot be started: {e}")))?;
     let result = runtime.block_on(future);
     // A blocking read that does not end must not hold up the end of the process.

@@ -5,6 +5,10 @@ use ouro_engine::deferral::Feature;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+pub use power::{OnUnplug, PowerConfig};
+
+mod power;
+
 /// The agent's configuration. Every key may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +31,8 @@ pub struct Config {
     pub metrics: Option<std::net::SocketAddr>,
     /// The local attempt with the small model.
     pub first_pass: FirstPassConfig,
+    /// What a pulled cable means.
+    pub power: PowerConfig,
     /// Rules about what leaves this machine.
     pub policy: Policy,
     /// The processes that run models.

@@ -9,7 +9,7 @@ use crate::logs::LogBook;
 use crate::metric::{MetricServer, render};
 use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
 use crate::oci::{self, Oci, OciOptions};
-use crate::profile;
+use crate::profile::{self, ProfileKeeper, ProfileKeeperOptions, ProfileOptions};
 use crate::requests::{Journal, Requests, RequestsOptions};
 use crate::sensing::host_root::HostRoot;
 use crate::spool::{Spool, clear_folder};
@@ -59,6 +59,7 @@ pub struct Service {
 struct Parts {
     watcher: ModulesService,
     vitals: Vitals,
+    keeper: ProfileKeeper,
     uplink: Uplink,
     requests: Requests,
     api: LocalApi,
@@ -69,7 +70,7 @@ struct Parts {
 }
 
 /// What `/metrics` shows.
-type Metrics = (Arc<NodeProfile>, watch::Receiver<Arc<Readings>>);
+type Metrics = (watch::Receiver<Arc<NodeProfile>>, watch::Receiver<Arc<Readings>>);
 
 fn metric_fault(error: impl std::fmt::Display) -> Fault {
     Fault::new(FaultCode::InvalidArgument, error.to_string()).remedy("choose another address for `metrics` in agent.toml")
@@ -163,6 +164,16 @@ impl Service {
         (pool, steps)
     }
 
+    fn profile_options(&self, root: &HostRoot) -> ProfileOptions {
+        ProfileOptions {
+            home: self.options.home.clone(),
+            config: self.options.config.clone(),
+            root: root.clone(),
+            workers: self.workers(None),
+            boot: self.boot,
+        }
+    }
+
     /// Wires the parts, and finds out what this node is.
     async fn wire(&self) -> Result<Parts, Fault> {
         let root = profile::hardware_root(&self.options.config)?;
@@ -170,17 +181,21 @@ impl Service {
         let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
         let containers = oci::find(self.oci(&root)).await;
         let (pool, steps) = self.steps(&modules, &link, containers.runtime.clone());
-        let (vitals, readings) = Vitals::new(VitalsOptions { root: root.clone(), pool: pool.clone(), modules: modules.clone() });
+        let (mut vitals, readings) = Vitals::new(VitalsOptions {
+            root: root.clone(),
+            pool: pool.clone(),
+            modules: modules.clone(),
+            on_unplug: self.options.config.power.on_unplug,
+        });
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
-        let probing = self.workers(None);
-        let found = profile::find_out(&self.options.home, &self.options.config, &root, &probing, self.boot);
-        let ((), mut profile) = tokio::join!(watcher.look(), found);
+        let made_from = self.profile_options(&root);
+        let ((), mut found) = tokio::join!(watcher.look(), profile::find_out(&made_from));
         tracing::info!(available = containers.says.available, detail = containers.says.detail, "the oci runtime");
-        profile.runtimes.retain(|r| r.runtime != containers.says.runtime);
-        profile.runtimes.push(containers.says);
+        found.runtimes.retain(|r| r.runtime != containers.says.runtime);
+        found.runtimes.push(containers.says);
         // After the measuring: it would look like foreign load.
         vitals.look().await;
-        let profile = Arc::new(profile);
+        let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone() }, found);
         let requests = self.requests(link, readings.clone());
         let metrics = match self.options.config.metrics {
             Some(address) => Some((MetricServer::bind(address).await.map_err(metric_fault)?, (profile.clone(), readings.clone()))),
@@ -202,6 +217,7 @@ impl Service {
         });
         let joined = JoinedAs { server, ..self.joined.clone() };
         let spool = self.spool.clone();
+        let profile = profile.borrow().clone();
         let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
         let api = LocalApi::open(ApiOptions {
             socket: self.options.home.socket().to_path_buf(),
@@ -209,7 +225,7 @@ impl Service {
             requests: requests.clone(),
             status,
         })?;
-        Ok(Parts { watcher, vitals, uplink, requests, api, steps, pool, oci: containers.runtime, metrics })
+        Ok(Parts { watcher, vitals, keeper, uplink, requests, api, steps, pool, oci: containers.runtime, metrics })
     }
 
     /// Runs until `stop`.
@@ -225,11 +241,12 @@ impl Service {
         let background = [
             tokio::spawn(parts.watcher.run(drain.clone())),
             tokio::spawn(parts.vitals.run(drain.clone())),
+            tokio::spawn(parts.keeper.run(drain.clone())),
             tokio::spawn(parts.requests.run(drain.clone())),
             tokio::spawn(parts.api.run(drain.clone())),
         ];
         if let Some((server, (profile, readings))) = parts.metrics {
-            let page = move || render(&profile.hardware, &readings.borrow().clone(), &[]);
+            let page = move || render(&profile.borrow().clone().hardware, &readings.borrow().clone(), &[]);
             // It has no state to let go of: it ends with the runtime.
             drop(tokio::spawn(server.serve(page)));
         }

@@ -8,6 +8,8 @@ use crate::sensing::{ReportOptions, bandwidth, report};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use ouro_common::device::Warning;
+
 #[cfg(doc)]
 use ouro_common::device::HardwareReport;
 
@@ -57,15 +59,22 @@ pub enum HwdetectError {
 /// [`HwdetectError`] when there is no machine at the root, or `out` refuses.
 pub fn run(options: &HwdetectOptions, out: &mut dyn Write) -> Result<(), HwdetectError> {
     let root = open_root(options)?;
-    let nvidia: &dyn NvidiaSource = if root.is_live() { &LiveNvml } else { &NoNvml };
-    let achieved = if options.measure && root.is_live() { bandwidth::measure() } else { None };
-    let report = report(&root, ReportOptions { nvidia, bandwidth_bytes_per_s: achieved.map(|a| a.read_bytes_per_s) });
+    let nvidia: &'static (dyn NvidiaSource + Sync) = if root.is_live() { &LiveNvml } else { &NoNvml };
+    let measured = match options.measure {
+        true => bandwidth::measure_if_apt(&root),
+        false => Err("not measured; --measure does, in under two seconds".to_string()),
+    };
+    let not_measured = measured.as_ref().err().cloned().unwrap_or_default();
+    let mut report = report(&root, ReportOptions { nvidia, achieved: measured.ok() });
+    if options.measure && !not_measured.is_empty() {
+        report.warnings.push(Warning { path: "bandwidth".into(), problem: not_measured.clone() });
+    }
     match options.output {
         HwdetectOutput::Json => {
             serde_json::to_writer_pretty(&mut *out, &report)?;
             writeln!(out)?;
         }
-        HwdetectOutput::Table => out.write_all(table::render(&report, achieved.as_ref()).as_bytes())?,
+        HwdetectOutput::Table => out.write_all(table::render(&report, &not_measured).as_bytes())?,
     }
     Ok(())
 }

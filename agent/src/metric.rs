@@ -3,7 +3,7 @@
 //! A pure function: the same report and readings give the same page. What is unknown is left out; a metric that says 0 for
 //! unknown would be a lie that alarms believe. Names carry base units: bytes, seconds, celsius, ratio, watts.
 
-use ouro_common::device::{HardwareReport, MemoryKind, PcieLink, PowerSource, Readings};
+use ouro_common::device::{HardwareReport, MemoryKind, PcieLink, PowerSource, Pressure, Readings};
 use page::{Kind, Page, labels};
 
 mod page;
@@ -106,9 +106,28 @@ fn state(page: &mut Page, report: &HardwareReport, readings: &Readings) {
         "Trusted sensors, as of the last report of the hardware.",
         sensors.collect(),
     );
+    pressure(page, &readings.pressure);
     let seconds = |ms: Option<f64>| ms.map(|ms| ms / 1000.0);
     page.one("ouro_node_server_rtt_seconds", "Smoothed round-trip time to the server.", seconds(readings.rtt_ema_ms));
     page.one("ouro_node_server_rtt_deviation_seconds", "Its mean deviation.", seconds(readings.rtt_var_ms));
+}
+
+/// The time that work waited, from `/proc/pressure`: a counter of the kernel's, of which Prometheus makes its own averages.
+fn pressure(page: &mut Page, pressure: &Pressure) {
+    let (mut waited, mut share) = (Vec::new(), Vec::new());
+    for (resource, stall) in [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)] {
+        let Some(stall) = stall else { continue };
+        for (kind, time) in [("some", Some(stall.some)), ("full", stall.full)] {
+            let Some(time) = time else { continue };
+            let names = labels(&[("resource", resource.to_string()), ("tasks", kind.to_string())]);
+            waited.push((names.clone(), time.total_us as f64 / 1e6));
+            share.push((names, time.avg10_percent / 100.0));
+        }
+    }
+    let help = "Time in which some or all tasks waited for the resource, since boot.";
+    page.family("ouro_node_pressure_waiting_seconds_total", Kind::Counter, help, waited);
+    let help = "Share of the last ten seconds in which some or all tasks waited for the resource.";
+    page.family("ouro_node_pressure_waiting_ratio", Kind::Gauge, help, share);
 }
 
 fn links(page: &mut Page, report: &HardwareReport) {
@@ -161,20 +180,23 @@ mod tests {
     use crate::sensing::host_root::HostRoot;
     use crate::sensing::nvml::NoNvml;
     use crate::sensing::{ReportOptions, report};
+    use ouro_common::device::{Stall, StallTime};
     use std::collections::BTreeSet;
 
     fn of(name: &str) -> HardwareReport {
         let root = HostRoot::recorded(hw_fixtures::get(name).root);
-        report(&root, ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None })
+        report(&root, ReportOptions { nvidia: &NoNvml, achieved: None })
     }
 
     #[test]
     fn unknown_is_left_out_and_units_are_base_units() {
+        let waited = StallTime { avg10_percent: 12.5, total_us: 1_500_000, ..StallTime::default() };
         let readings = Readings {
             memory_available_bytes: Some(1 << 30),
             battery_percent: Some(55.0),
             rtt_ema_ms: Some(12.5),
             power: PowerSource::Battery,
+            pressure: Pressure { io: Some(Stall { some: waited, full: None }), ..Pressure::default() },
             ..Readings::default()
         };
         let steps =
@@ -186,6 +208,8 @@ mod tests {
             "ouro_node_server_rtt_seconds 0.0125",
             "ouro_node_power_source{source=\"battery\"} 1",
             "ouro_node_power_source{source=\"external\"} 0",
+            "ouro_node_pressure_waiting_seconds_total{resource=\"io\",tasks=\"some\"} 1.5",
+            "ouro_node_pressure_waiting_ratio{resource=\"io\",tasks=\"some\"} 0.125",
             "# TYPE ouro_agent_steps_total counter",
             "ouro_agent_steps_total{result=\"failed\"} 1",
         ] {

@@ -3,26 +3,21 @@
 //! A recorded machine may stand in for the hardware; what was measured is then still the real host's, and is marked so.
 
 use crate::config::Config;
-use crate::durable::{self, Keep};
 use crate::home::AgentHome;
 use crate::sensing::host_root::{HostRoot, PROCFS_LIMIT};
 use crate::sensing::nvml::{LiveNvml, NoNvml, NvidiaSource};
 use crate::sensing::{ReportOptions, report};
 use crate::workers::WorkerOptions;
 use crate::workers::probe::probe;
-use crate::workers::protocol::{Measured, ProbeOrder};
-use ouro_common::device::NodeProfile;
+use crate::workers::protocol::ProbeOrder;
+use ouro_common::device::{Achieved, HardwareReport, NodeProfile, Warning};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::BootId;
-use serde::{Deserialize, Serialize};
-use std::path::Path;
 
-/// `bench.json`: what was measured, and on what machine.
-#[derive(Debug, Serialize, Deserialize)]
-struct Bench {
-    machine: String,
-    measured: Measured,
-}
+pub use keeper::{ProfileKeeper, ProfileKeeperOptions};
+
+mod bench;
+mod keeper;
 
 /// The machine that is read: the live one, or the recorded one that the configuration names.
 ///
@@ -61,43 +56,70 @@ fn kernel_text(place: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Finds out what this node is. Measures once for each machine and kernel; that takes up to two seconds.
-pub async fn find_out(home: &AgentHome, config: &Config, root: &HostRoot, workers: &WorkerOptions, boot: BootId) -> NodeProfile {
-    let machine = machine_key();
-    let known = read_bench(&home.agent("bench.json")).filter(|b| b.machine == machine).map(|b| b.measured);
-    let order = ProbeOrder { onnxruntime: config.onnxruntime.clone(), measure: known.is_none() };
-    let (runtimes, fresh) = probe(workers, order).await;
-    if let Some(measured) = fresh {
-        let json = serde_json::to_vec_pretty(&Bench { machine, measured }).unwrap_or_default();
-        if let Err(error) = durable::write(&home.agent("bench.json"), &json, Keep::ThroughCrash) {
-            tracing::warn!(%error, "the measurement could not be kept and is made again at the next start");
-        }
-    }
-    let measured = known.or(fresh);
-    let bandwidth_bytes_per_s = measured.map(|m| m.bandwidth_bytes_per_s);
-    let reading = root.clone();
-    let hardware = tokio::task::spawn_blocking(move || {
-        let nvidia: &dyn NvidiaSource = if reading.is_live() { &LiveNvml } else { &NoNvml };
-        report(&reading, ReportOptions { nvidia, bandwidth_bytes_per_s })
-    });
-    let hardware = match hardware.await {
-        Ok(hardware) => hardware,
-        Err(_) => report(&HostRoot::recorded(home.root()), ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s }),
+/// What the node's profile is made from.
+#[derive(Clone)]
+pub struct ProfileOptions {
+    /// Where the measurement is kept.
+    pub home: AgentHome,
+    /// The configuration.
+    pub config: Config,
+    /// The machine that is read.
+    pub root: HostRoot,
+    /// How workers are started: one of them measures.
+    pub workers: WorkerOptions,
+    /// The kernel's boot.
+    pub boot: BootId,
+}
+
+/// Finds out what this node is. Measures once for each machine and kernel, which takes up to two seconds, but not on a battery
+/// or near the heat limit.
+pub async fn find_out(options: &ProfileOptions) -> NodeProfile {
+    let config = &options.config;
+    let file = options.home.agent("bench.json");
+    let known = bench::read(&file);
+    let unfit = match known {
+        None => tokio::task::spawn_blocking(bench::unfit_now).await.ok().flatten(),
+        Some(_) => None,
     };
+    let order = ProbeOrder { onnxruntime: config.onnxruntime.clone(), measure: known.is_none() && unfit.is_none() };
+    let (runtimes, fresh) = probe(&options.workers, order).await;
+    if let Some(achieved) = fresh {
+        bench::keep(&file, achieved);
+    }
+    let achieved = known.or(fresh);
+    let mut hardware = read_hardware(&options.root, achieved).await;
+    if let Some(why) = unfit {
+        let problem = format!("not measured: {why}; it is measured when that is over and the machine is idle");
+        hardware.warnings.push(Warning { path: "bandwidth".into(), problem });
+    }
     NodeProfile {
-        recorded: !root.is_live(),
+        recorded: !options.root.is_live(),
         hostname: host_name(),
         agent_version: env!("CARGO_PKG_VERSION").into(),
-        boot,
+        boot: options.boot,
         runtimes,
-        bandwidth_bytes_per_s,
-        flops_per_s: measured.map(|m| m.flops_per_s),
+        bandwidth_bytes_per_s: achieved.map(|a| a.all_threads.read_bytes_per_s),
+        flops_per_s: achieved.map(|a| a.flops_per_s),
         disk_bytes_per_s: None,
         hash_bytes_per_s: None,
         slots: config.slots(logical_cpus()),
         first_pass_model: first_pass_model(config),
         hardware,
     }
+}
+
+/// Reads the machine in a thread that may wait.
+async fn read_hardware(root: &HostRoot, achieved: Option<Achieved>) -> HardwareReport {
+    let root = root.clone();
+    let folder = root.folder().display().to_string();
+    let read = tokio::task::spawn_blocking(move || {
+        let nvidia: &'static (dyn NvidiaSource + Sync) = if root.is_live() { &LiveNvml } else { &NoNvml };
+        report(&root, ReportOptions { nvidia, achieved })
+    });
+    read.await.unwrap_or_else(|error| {
+        tracing::error!(%error, folder, "the machine could not be read");
+        HardwareReport::unread(&folder)
+    })
 }
 
 /// Hardware threads of the real host.
@@ -110,28 +132,13 @@ fn first_pass_model(config: &Config) -> Option<String> {
     Some(model.file_name()?.to_string_lossy().into_owned())
 }
 
-/// What a measurement holds for: the processor, its threads, the memory and the kernel.
-fn machine_key() -> String {
-    let cpuinfo = kernel_text("cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find(|l| l.starts_with("model name") || l.starts_with("Hardware")).unwrap_or_default();
-    let memory = kernel_text("meminfo").unwrap_or_default().lines().next().unwrap_or_default().to_string();
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    format!("{model} | {} threads | {memory} | {kernel}", logical_cpus())
-}
-
-fn read_bench(path: &Path) -> Option<Bench> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_host_has_a_boot_id_and_a_measurement_is_tied_to_it() {
+    fn the_host_has_a_boot_id() {
         assert_eq!(boot_id().unwrap(), boot_id().unwrap());
-        assert_eq!(machine_key(), machine_key());
-        assert!(machine_key().contains("threads"));
     }
 
     #[test]

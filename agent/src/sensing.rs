@@ -5,9 +5,9 @@
 
 use host_root::HostRoot;
 use nvml::{NvidiaReport, NvidiaSource};
-use ouro_common::device::{HardwareReport, Machine, MemoryKind};
+use ouro_common::device::{Achieved, HardwareReport, Machine, MemoryKind};
+use round::Round;
 use scan::Scan;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod accelerators;
 pub mod bandwidth;
@@ -20,50 +20,64 @@ mod nvme;
 pub mod nvml;
 mod pcie;
 mod power;
+mod pressure;
 #[cfg(test)]
 pub(crate) mod properties;
 pub mod readings;
+mod round;
 pub mod rtt;
 pub mod scan;
 mod thermal;
 
 /// What a report is made with besides the root.
 #[derive(Clone, Copy)]
-pub struct ReportOptions<'a> {
+pub struct ReportOptions {
     /// Who answers for NVIDIA's GPUs: [`nvml::LiveNvml`] on the live machine, [`nvml::NoNvml`] on a recorded one.
-    pub nvidia: &'a dyn NvidiaSource,
-    /// Memory bandwidth, if the caller measured it; bytes per second.
-    pub bandwidth_bytes_per_s: Option<f64>,
+    pub nvidia: &'static (dyn NvidiaSource + Sync),
+    /// What memory and cores achieved, if the caller measured it.
+    pub achieved: Option<Achieved>,
 }
 
-impl std::fmt::Debug for ReportOptions<'_> {
+impl std::fmt::Debug for ReportOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReportOptions")
-            .field("bandwidth_bytes_per_s", &self.bandwidth_bytes_per_s)
-            .finish_non_exhaustive()
+        f.debug_struct("ReportOptions").field("achieved", &self.achieved).finish_non_exhaustive()
     }
 }
 
-/// Reads everything. Never fails and never panics: what cannot be read is `None` and a warning.
-pub fn report(root: &HostRoot, options: ReportOptions<'_>) -> HardwareReport {
-    let scan = Scan::new(root);
-    let cpu = guarded(&scan, "cpu", || cpu::read(&scan));
-    let functions = guarded(&scan, "pcie", || pcie::read_functions(&scan));
-    let virtual_machine = guarded(&scan, "machine", || kind::is_virtual(&scan, &cpu, &functions));
-    let numa = guarded(&scan, "numa", || memory::read_nodes(&scan));
-    let mut memory = guarded(&scan, "memory", || memory::read(&scan, &numa));
-    memory.bandwidth_bytes_per_s = options.bandwidth_bytes_per_s;
-    memory.bandwidth_source = options.bandwidth_bytes_per_s.filter(|_| !root.is_live()).map(|_| "host".to_string());
+/// Reads everything. Never fails, never panics and never hangs: what cannot be read is `None` and a warning.
+pub fn report(root: &HostRoot, options: ReportOptions) -> HardwareReport {
+    let mut round = Round::new(root);
+    let cpu = round.read("cpu", cpu::read);
+    let functions = round.read("pcie", pcie::read_functions);
+    let virtual_machine = {
+        let (cpu, functions) = (cpu.clone(), functions.clone());
+        round.read("machine", move |scan| kind::is_virtual(scan, &cpu, &functions))
+    };
+    let numa = round.read("numa", memory::read_nodes);
+    let nodes = numa.clone();
+    let mut memory = round.read("memory", move |scan| memory::read(scan, &nodes));
+    memory.bandwidth_bytes_per_s = options.achieved.map(|a| a.all_threads.read_bytes_per_s);
+    memory.bandwidth_source = options.achieved.filter(|_| !root.is_live()).map(|_| "host".to_string());
+    memory.achieved = options.achieved;
+    memory.theoretical = round.read("memory modules", move |scan| memory::modules::read(scan, virtual_machine));
     let host_nodes = numa.iter().filter(|n| n.kind == MemoryKind::Host && n.logical_cpus.unwrap_or(0) > 0).count();
-    let kind = guarded(&scan, "machine", || kind::read(&scan, &cpu, host_nodes, virtual_machine));
-    let mut pcie = guarded(&scan, "pcie", || pcie::endpoints(&functions, virtual_machine));
-    let nvme = guarded(&scan, "nvme", || nvme::read(&scan, &pcie));
-    let mut accelerators = guarded(&scan, "accelerators", || accelerators::read(&scan, &functions, &pcie));
-    let mut temperatures = guarded(&scan, "thermal", || thermal::read(&scan));
-    let power = guarded(&scan, "power", || power::read(&scan));
-    let nvidia = guarded(&scan, "nvml", || {
-        ask_nvidia(&scan, options.nvidia, pcie.iter().any(|d| d.vendor.as_deref() == Some("0x10de") && d.kind == "gpu"))
-    });
+    let kind = {
+        let cpu = cpu.clone();
+        round.read("machine", move |scan| kind::read(scan, &cpu, host_nodes, virtual_machine))
+    };
+    let mut pcie = {
+        let functions = functions.clone();
+        round.read("pcie", move |_| pcie::endpoints(&functions, virtual_machine))
+    };
+    let devices = pcie.clone();
+    let nvme = round.read("nvme", move |scan| nvme::read(scan, &devices));
+    let devices = pcie.clone();
+    let mut accelerators = round.read("accelerators", move |scan| accelerators::read(scan, &functions, &devices));
+    let mut temperatures = round.read("thermal", thermal::read);
+    let power = round.read("power", power::read);
+    let pressure = round.read("pressure", pressure::read);
+    let has_gpu = pcie.iter().any(|d| d.vendor.as_deref() == Some("0x10de") && d.kind == "gpu");
+    let nvidia = round.read("nvml", move |scan| ask_nvidia(scan, options.nvidia, has_gpu));
     nvml::merge(&nvidia, &mut accelerators, &mut pcie);
     temperatures.extend(nvml::readings(&nvidia));
     HardwareReport {
@@ -77,7 +91,8 @@ pub fn report(root: &HostRoot, options: ReportOptions<'_>) -> HardwareReport {
         accelerators,
         power,
         thermal: thermal::report(&temperatures),
-        warnings: scan.into_warnings(),
+        pressure,
+        warnings: round.into_warnings(),
     }
 }
 
@@ -101,13 +116,7 @@ fn ask_nvidia(scan: &Scan<'_>, source: &dyn NvidiaSource, has_gpu: bool) -> Nvid
     }
 }
 
-/// Runs one sensor; a panic in it becomes a warning and its default.
-fn guarded<T: Default>(scan: &Scan<'_>, sensor: &str, read: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        scan.warn(sensor, "this sensor failed; please report it with a snapshot of the machine");
-        T::default()
-    })
-}
+pub(crate) use memory::modules::without_secrets as memory_table_without_secrets;
 
 /// What a recording of this machine will be asked for its load instead of two readings of the counters.
 pub(crate) fn recorded_load(scan: &Scan<'_>) -> Option<f64> {

@@ -158,7 +158,7 @@ impl Workbench {
             }
         }
         let root = HostRoot::recorded(self.dir.path());
-        check(&report(&root, ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None }));
+        check(&report(&root, ReportOptions { nvidia: &NoNvml, achieved: None }));
         let readings = Sampler::new().sample(&root, Duration::ZERO);
         assert!(readings.foreign_load.is_none_or(|load| (0.0..=1.0).contains(&load)));
         assert!(readings.clock_cap.is_none_or(|cap| cap > 0.0 && cap <= 1.0));
@@ -226,7 +226,7 @@ fn pipes_and_huge_files_cost_nothing() {
         let (done, wait) = std::sync::mpsc::channel();
         let path = dir.path().to_path_buf();
         std::thread::spawn(move || {
-            let read = report(&HostRoot::recorded(path), ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None });
+            let read = report(&HostRoot::recorded(path), ReportOptions { nvidia: &NoNvml, achieved: None });
             done.send(read).unwrap();
         });
         let read = wait.recv_timeout(Duration::from_secs(60)).expect("a read hangs");
@@ -239,7 +239,7 @@ fn pipes_and_huge_files_cost_nothing() {
 #[test]
 fn an_empty_root_is_a_report_of_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let report = report(&HostRoot::recorded(dir.path()), ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None });
+    let report = report(&HostRoot::recorded(dir.path()), ReportOptions { nvidia: &NoNvml, achieved: None });
     check(&report);
     assert!(report.warnings.is_empty() && report.pcie.is_empty() && report.memory.total_bytes.is_none());
     assert_eq!(report.machine.kind, "unknown");

@@ -42,8 +42,9 @@ impl FakeLibrary {
         fs::write(self.dir.path().join("control"), mode).unwrap();
     }
 
-    fn library(&self) -> NvmlLibrary {
-        NvmlLibrary::new(Some(self.dir.path().join("libnvidia-ml.so")))
+    /// For as long as the test runs: a sensor that hangs may outlive who asked.
+    fn library(&self) -> &'static NvmlLibrary {
+        Box::leak(Box::new(NvmlLibrary::new(Some(self.dir.path().join("libnvidia-ml.so")))))
     }
 }
 
@@ -64,7 +65,7 @@ fn machine() -> tempfile::TempDir {
 fn everything_the_library_says_is_in_the_report() {
     let Some(fake) = FakeLibrary::build("normal") else { return };
     let machine = machine();
-    let report = report(&HostRoot::recorded(machine.path()), ReportOptions { nvidia: &fake.library(), bandwidth_bytes_per_s: None });
+    let report = report(&HostRoot::recorded(machine.path()), ReportOptions { nvidia: fake.library(), achieved: None });
     assert_eq!(report.warnings, []);
     let gpu = &report.accelerators[0];
     assert_eq!((gpu.name.as_deref(), gpu.memory_bytes, gpu.source.as_str()), (Some("Fake RTX 0"), Some(24 << 30), "nvml"));
@@ -82,7 +83,7 @@ fn everything_the_library_says_is_in_the_report() {
 fn a_gpu_that_falls_off_the_bus_becomes_a_warning_and_unknown_values() {
     let Some(fake) = FakeLibrary::build("normal") else { return };
     let (machine, library) = (machine(), fake.library());
-    let read = || report(&HostRoot::recorded(machine.path()), ReportOptions { nvidia: &library, bandwidth_bytes_per_s: None });
+    let read = || report(&HostRoot::recorded(machine.path()), ReportOptions { nvidia: library, achieved: None });
     assert_eq!(read().accelerators.len(), 2);
     fake.set("lost");
     let after = read();
@@ -123,12 +124,12 @@ fn heat_caps_the_clock_and_idling_does_not() {
 fn no_driver_is_a_sentence_and_only_where_there_is_a_gpu() {
     let Some(fake) = FakeLibrary::build("no-driver") else { return };
     let (machine, empty) = (machine(), tempfile::tempdir().unwrap());
-    let warnings = |root: &Path, library: &NvmlLibrary| {
-        report(&HostRoot::recorded(root), ReportOptions { nvidia: library, bandwidth_bytes_per_s: None }).warnings
+    let warnings = |root: &Path, library: &'static NvmlLibrary| {
+        report(&HostRoot::recorded(root), ReportOptions { nvidia: library, achieved: None }).warnings
     };
-    let said = warnings(machine.path(), &fake.library());
+    let said = warnings(machine.path(), fake.library());
     assert!(said.len() == 1 && said[0].problem.contains("install NVIDIA's driver"), "{said:?}");
-    assert_eq!(warnings(empty.path(), &fake.library()), []);
-    let missing = NvmlLibrary::new(Some(PathBuf::from("/no/such/library.so")));
-    assert_eq!(warnings(machine.path(), &missing).len(), 1);
+    assert_eq!(warnings(empty.path(), fake.library()), []);
+    let missing = Box::leak(Box::new(NvmlLibrary::new(Some(PathBuf::from("/no/such/library.so")))));
+    assert_eq!(warnings(machine.path(), missing).len(), 1);
 }

@@ -29,7 +29,7 @@ fn archives() -> Result<Vec<PathBuf>, String> {
 }
 
 fn read(root: &Path) -> HardwareReport {
-    report(&HostRoot::recorded(root), ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None })
+    report(&HostRoot::recorded(root), ReportOptions { nvidia: &NoNvml, achieved: None })
 }
 
 fn near(found: Option<f64>, expected: &Value) -> bool {

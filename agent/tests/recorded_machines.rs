@@ -6,13 +6,13 @@ use ouro_agent::sensing::host_root::HostRoot;
 use ouro_agent::sensing::nvml::NoNvml;
 use ouro_agent::sensing::readings::Sampler;
 use ouro_agent::sensing::{ReportOptions, report};
-use ouro_common::device::PowerSource;
+use ouro_common::device::{Achieved, MemoryRates, PowerSource};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
 fn read(root: &Path) -> Value {
-    let report = report(&HostRoot::recorded(root), ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: None });
+    let report = report(&HostRoot::recorded(root), ReportOptions { nvidia: &NoNvml, achieved: None });
     serde_json::to_value(report).unwrap()
 }
 
@@ -93,6 +93,8 @@ fn readings_of_a_recording_come_from_its_files() {
 #[test]
 fn a_bandwidth_for_a_recorded_machine_is_marked_as_the_hosts() {
     let root = HostRoot::recorded(hw_fixtures::get("no-sensors").root);
-    let memory = report(&root, ReportOptions { nvidia: &NoNvml, bandwidth_bytes_per_s: Some(1e10) }).memory;
+    let rates = MemoryRates { read_bytes_per_s: 1e10, copy_bytes_per_s: 9e9, triad_bytes_per_s: 9e9 };
+    let achieved = Achieved { all_threads: rates, one_thread: rates, flops_per_s: 1e11, threads: 4, foreign_load: None };
+    let memory = report(&root, ReportOptions { nvidia: &NoNvml, achieved: Some(achieved) }).memory;
     assert_eq!((memory.bandwidth_bytes_per_s, memory.bandwidth_source.as_deref()), (Some(1e10), Some("host")));
 }

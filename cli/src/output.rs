@@ -18,6 +18,7 @@ pub(crate) mod placement;
 pub(crate) mod plan;
 pub(crate) mod poison;
 pub(crate) mod quantity;
+pub(crate) mod replay;
 pub(crate) mod requests;
 #[cfg(test)]
 pub(crate) mod sample;

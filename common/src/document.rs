@@ -4,7 +4,9 @@ pub use fleet::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocum
 pub use history::{EventsDocument, FleetEvent, PoisonDeath, PoisonDocument, PoisonEntry};
 pub use plan::{PlanDocument, PlannedStep};
 pub use request::{RequestRow, RequestsDocument, ResultDocument};
-pub use trace::{AttemptView, Candidate, DecisionView, RefusalCount, RequestView, ResultView, StepView, TraceDocument, TraceEvent};
+pub use trace::{
+    AttemptView, Candidate, DecisionView, RefusalCount, ReplayDocument, RequestView, ResultView, StepView, TraceDocument, TraceEvent,
+};
 
 mod fleet;
 mod history;

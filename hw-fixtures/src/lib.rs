@@ -1,5 +1,6 @@
 //! Recorded machines of our own making: a folder each, with `root/` (what the agent reads), `expected.json` (what a careful
-//! reader concludes from it) and `ORIGIN.md` (how it came to be).
+//! reader concludes from it) and `ORIGIN.md` (how it came to be). Some have `uevents/`: the same machine as umockdev is told of
+//! it, and events to replay.
 //!
 //! For tests only. The trees hold no serial numbers and no hardware addresses.
 

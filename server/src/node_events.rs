@@ -4,7 +4,7 @@ use crate::fleet::NodeCommand;
 use crate::reconcile::stop_attempts;
 use crate::store::{CommitOutcome, Ended, FailOutcome, OutputRecord, StoreError};
 use crate::world::World;
-use ouro_common::device::Readings;
+use ouro_common::device::{NodeProfile, Readings};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AttemptKey, Digest, NodeId, RequestId};
 use ouro_common::mfpi::ActualPhases;
@@ -25,6 +25,8 @@ pub enum NodeEvent {
     },
     /// What it offers.
     Announced(Announcement),
+    /// What it is, since that changed.
+    Profile(Box<NodeProfile>),
     /// An attempt failed.
     Failed {
         /// Which.
@@ -59,14 +61,23 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
     match event {
         NodeEvent::Heartbeat { sequence, readings } => {
             let freed = readings.is_some();
-            world.fleet.heard(node, epoch, readings.map(|r| *r), world.store.now());
+            let moved = world.fleet.heard(node, epoch, readings.map(|r| *r), world.store.now());
             world.fleet.tell(node, NodeCommand::HeartbeatAck(sequence));
-            if freed {
+            if let Some(gate) = &moved {
+                let words = gate.why().unwrap_or("it may be given anything again");
+                world.store.note_gate(node, gate.level(), words).await?;
+            }
+            if freed || moved.is_some() {
                 world.doorbell.notify_one();
             }
         }
         NodeEvent::Announced(announcement) => {
             world.store.announce(node, epoch, &announcement).await?;
+            world.node_changed(node);
+            world.doorbell.notify_one();
+        }
+        NodeEvent::Profile(profile) => {
+            world.store.put_profile(node, &profile).await?;
             world.node_changed(node);
             world.doorbell.notify_one();
         }

@@ -178,6 +178,9 @@ pub trait Store: Send + Sync {
     async fn poison(&self) -> Result<Vec<PoisonEntry>, StoreError>;
     /// Lets such work run again; it is named by its id or its whole key.
     async fn release_poison(&self, id: &str, by: &str) -> Result<PoisonEntry, StoreError>;
+    /// Writes what a node has become (`normal`, `light`, `refuse`) into the fleet's events, and into the traces of the requests
+    /// whose work it has.
+    async fn note_gate(&self, node: NodeId, level: &str, words: &str) -> Result<(), StoreError>;
     /// What happened after the event `cursor`, oldest first; without a cursor the newest `limit` events.
     async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Result<Vec<FleetEvent>, StoreError>;
 

@@ -13,6 +13,7 @@ pub use ouroctl::{Ouroctl, Outcome};
 pub use process::Process;
 pub use relay::Relay;
 pub use server::Server;
+pub use testbed::Testbed;
 pub use transcript::check_transcript;
 pub use wait::{LONG, SHORT, eventually};
 
@@ -27,6 +28,7 @@ mod ouroctl;
 mod process;
 mod relay;
 mod server;
+mod testbed;
 pub mod texts;
 mod transcript;
 mod wait;

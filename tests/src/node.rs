@@ -3,6 +3,7 @@
 use crate::assets::{onnxruntime, program};
 use crate::ouroctl::Ouroctl;
 use crate::process::Process;
+use crate::testbed::Testbed;
 use crate::wait::{SHORT, eventually};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,10 @@ pub struct NodeOptions {
     pub recorded: Option<PathBuf>,
     /// Steps that may run at once.
     pub slots: Option<u32>,
+    /// The machine that umockdev makes up for it.
+    pub testbed: Option<Testbed>,
+    /// What else stands in `agent.toml`: sections.
+    pub configuration: String,
 }
 
 impl NodeOptions {
@@ -54,6 +59,20 @@ impl NodeOptions {
         self
     }
 
+    /// In a machine that umockdev makes up.
+    #[must_use]
+    pub fn in_testbed(mut self, testbed: &Testbed) -> Self {
+        self.testbed = Some(testbed.clone());
+        self
+    }
+
+    /// With these sections in `agent.toml`.
+    #[must_use]
+    pub fn configured(mut self, sections: &str) -> Self {
+        self.configuration = sections.into();
+        self
+    }
+
     fn toml(&self, modules: &Path) -> String {
         // TOML's basic strings are written as Rust's debug strings for the paths that occur here.
         let mut text = format!("name = {:?}\nmodules = [{modules:?}]\n", self.name);
@@ -70,6 +89,7 @@ impl NodeOptions {
         if let Some(model) = &self.model {
             let _ = writeln!(text, "model = {model:?}");
         }
+        text.push_str(&self.configuration);
         text
     }
 }
@@ -79,6 +99,7 @@ impl NodeOptions {
 pub struct Node {
     name: String,
     home: PathBuf,
+    testbed: Option<Testbed>,
     process: Option<Process>,
     wrap: fn(Command) -> Command,
 }
@@ -91,7 +112,13 @@ impl Node {
         let containers: Vec<&str> = options.containers.iter().map(String::as_str).collect();
         crate::assets::module_with(&modules, &containers);
         std::fs::write(home.join("agent.toml"), options.toml(&modules)).expect("the configuration can be written");
-        Self { name: options.name.clone(), home: home.into(), process: None, wrap: |command| command }
+        Self {
+            name: options.name.clone(),
+            home: home.into(),
+            testbed: options.testbed.clone(),
+            process: None,
+            wrap: |command| command,
+        }
     }
 
     /// With its program run by another one, such as `faketime`.
@@ -107,7 +134,11 @@ impl Node {
     }
 
     fn agent(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("ouro-agent"));
+        let agent = program("ouro-agent");
+        let mut command = match self.testbed.as_ref().filter(|_| arguments == ["run"]) {
+            Some(testbed) => testbed.command(&agent),
+            None => Command::new(agent),
+        };
         command.args(arguments).env("OUROBOROS_HOME", &self.home).env("RUST_LOG", "info");
         (self.wrap)(command)
     }

@@ -135,7 +135,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         first_token_s: first_token_s.unwrap_or_default(),
         resident_bytes,
         context_cache_bytes: decoder.config().cache_bytes_per_token() * tokens,
-        read_bytes_per_s: bandwidth::measure().map(|a| a.read_bytes_per_s),
+        read_bytes_per_s: bandwidth::measure().map(|a| a.all_threads.read_bytes_per_s),
         load_before,
         load_after: load(&host),
     })

@@ -2,7 +2,7 @@
 
 use super::onnx;
 use crate::sensing::bandwidth;
-use crate::workers::protocol::{Measured, ProbeOrder, Word};
+use crate::workers::protocol::{ProbeOrder, Word};
 use ouro_common::device::RuntimeAvailability;
 use ouro_engine::onnx::OnnxRuntime;
 
@@ -22,6 +22,5 @@ pub fn probe(order: &ProbeOrder) -> Word {
         onnx,
     ];
     let measured = if order.measure { bandwidth::measure() } else { None };
-    let measured = measured.map(|m| Measured { bandwidth_bytes_per_s: m.read_bytes_per_s, flops_per_s: m.flops_per_s });
     Word::Probed { runtimes, measured }
 }

@@ -1,4 +1,5 @@
-//! What the machine's memory and cores achieve: read, copy and triad bandwidth of all threads, and a small f32 matrix product.
+//! What the machine's memory and cores achieve: read, copy and triad bandwidth of one and of all threads, and a small f32
+//! matrix product.
 //!
 //! The loops are those of STREAM (McCalpin): each pass is timed from the first thread's start to the last one's end and the
 //! best of the passes counts, as memory has no luck but bad luck. Each array is four times the last caches together, as
@@ -8,7 +9,11 @@
 //! times its own and the rates add up, so that another process on one core does not hide what the others can do.
 
 use super::host_root::HostRoot;
+use super::readings::Sampler;
+use super::readings::load::{CpuTicks, foreign_load};
 use super::scan::Scan;
+use ouro_common::device::{Achieved, MemoryRates, Readings};
+use ouro_common::mfpi::threshold::{self, Gate, GateState};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,66 +22,87 @@ mod kernels;
 
 /// Bounds of all buffers together.
 const BUFFER_BYTES: std::ops::RangeInclusive<usize> = (192 << 20)..=(3 << 30);
-/// For each of the four measurements.
-const TIME_EACH: Duration = Duration::from_millis(350);
+/// For each of the seven or eight measurements.
+const TIME_EACH: Duration = Duration::from_millis(190);
 /// Fewer passes would let one interruption decide.
 const LEAST_PASSES: usize = 8;
 /// A pass takes one part of each array in turn: short enough to fit between two interruptions, and when a part comes round
 /// again the others have driven it out of the caches.
 const PARTS: usize = 4;
 
-/// What was achieved, per second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Achieved {
-    /// Bytes read per second.
-    pub read_bytes_per_s: f64,
-    /// Bytes moved per second by copying, reads and writes counted once each.
-    pub copy_bytes_per_s: f64,
-    /// Bytes moved per second by `a = b + s·c`, counted as STREAM does.
-    pub triad_bytes_per_s: f64,
-    /// FLOP per second of f32 matrix products in cache.
-    pub flops_per_s: f64,
-    /// Threads used.
-    pub threads: usize,
-    /// Bytes of all buffers together.
-    pub buffer_bytes: usize,
-}
-
 /// Measures the machine this process runs on; `None` if it will not say how many threads it has or has too little memory.
 pub fn measure() -> Option<Achieved> {
     let threads = std::thread::available_parallelism().ok()?.get();
-    let buffer_bytes = buffer_bytes(&HostRoot::live(), threads)?;
+    let root = HostRoot::live();
+    let (ticks, own) = (CpuTicks::read(&Scan::new(&root)), own_time());
     // Three arrays, each shared out among the threads, in units of a cache line.
-    let per_thread = buffer_bytes / 3 / threads / 8 / 64 * 64;
-    let results = run(threads, per_thread);
-    let [read, copy, triad, flops] = results;
+    let share = |bytes: usize, threads: usize| bytes / 3 / threads / 8 / 64 * 64;
+    let [read, copy, triad, flops] = run(threads, share(buffer_bytes(&root, threads, threads)?, threads));
+    let all_threads = MemoryRates { read_bytes_per_s: read, copy_bytes_per_s: copy, triad_bytes_per_s: triad };
+    let one_thread = if threads == 1 {
+        all_threads
+    } else {
+        let [read, copy, triad, _] = run(1, share(buffer_bytes(&root, threads, 1)?, 1));
+        MemoryRates { read_bytes_per_s: read, copy_bytes_per_s: copy, triad_bytes_per_s: triad }
+    };
+    let now = CpuTicks::read(&Scan::new(&root));
+    let spent = own_time().saturating_sub(own);
     Some(Achieved {
-        read_bytes_per_s: read,
-        copy_bytes_per_s: copy,
-        triad_bytes_per_s: triad,
+        all_threads,
+        one_thread,
         flops_per_s: flops,
-        threads,
-        buffer_bytes: per_thread * 8 * 3 * threads,
+        threads: u32::try_from(threads).unwrap_or(u32::MAX),
+        foreign_load: ticks.zip(now).and_then(|(before, now)| foreign_load(before, now, spent)),
     })
 }
 
-/// Three arrays of four times the last caches together, within bounds and within a quarter of the free memory.
-fn buffer_bytes(root: &HostRoot, threads: usize) -> Option<usize> {
+/// Measures if that does no harm and says the truth: not a recorded machine, not on a battery, not near its heat limit.
+///
+/// # Errors
+/// A sentence that says why it was not measured.
+pub fn measure_if_apt(root: &HostRoot) -> Result<Achieved, String> {
+    if !root.is_live() {
+        return Err("not measured: only the machine itself can be, not a recording of it".to_string());
+    }
+    if let Some(why) = unfit(&Sampler::new().sample(root, Duration::ZERO)) {
+        return Err(format!("not measured: {why}"));
+    }
+    measure().ok_or_else(|| "not measured: too little memory is free, or the number of threads is not known".to_string())
+}
+
+/// Why a machine in this state is not to be measured: it would drain its battery, heat it up, and give a throttled figure.
+pub(crate) fn unfit(readings: &Readings) -> Option<String> {
+    let alone = Readings { foreign_load: None, ..readings.clone() };
+    match threshold::next(&GateState::default(), &alone, ouro_common::clock::Instant(0)).gate {
+        Gate::Normal => None,
+        Gate::Light(why) | Gate::Refuse(why) => Some(why),
+    }
+}
+
+/// The processor time of all threads of this process.
+fn own_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// Three arrays of four times the last caches that `used` of all `threads` reach, within bounds and within a quarter of the
+/// free memory.
+fn buffer_bytes(root: &HostRoot, threads: usize, used: usize) -> Option<usize> {
     let scan = Scan::new(root);
-    let wanted = (12 * last_cache_bytes(&scan, threads)).clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
+    let wanted = (12 * last_cache_bytes(&scan, threads, used)).clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
     let free = super::memory::read(&scan, &[]).available_bytes.and_then(|bytes| usize::try_from(bytes / 4).ok());
     let bytes = wanted.min(free.unwrap_or(wanted));
     (bytes >= 16 << 20).then_some(bytes)
 }
 
 /// All last-level caches together: the size of one times the number of groups that share one.
-fn last_cache_bytes(scan: &Scan<'_>, threads: usize) -> usize {
+fn last_cache_bytes(scan: &Scan<'_>, threads: usize, used: usize) -> usize {
     let cache = scan.sys("devices/system/cpu/cpu0/cache");
     let size = |index: &String| {
         let text = scan.text(&cache.join(index).join("size"))?;
         let kib: usize = text.strip_suffix('K')?.parse().ok()?;
         let sharing = scan.text(&cache.join(index).join("shared_cpu_list")).and_then(|list| super::memory::count_list(&list));
-        let groups = threads.div_ceil(usize::try_from(sharing.unwrap_or(1)).ok()?.max(1));
+        let groups = used.min(threads).div_ceil(usize::try_from(sharing.unwrap_or(1)).ok()?.max(1));
         kib.checked_mul(1024)?.checked_mul(groups)
     };
     scan.names(&cache).iter().filter_map(size).max().unwrap_or(32 << 20)
@@ -198,6 +224,7 @@ impl Clock<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ouro_common::device::PowerSource;
 
     #[test]
     fn the_measured_figures_are_those_of_a_computer() {
@@ -209,6 +236,17 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_on_battery_or_near_its_limit_is_not_measured() {
+        let battery = Readings { power: PowerSource::Battery, battery_percent: Some(80.0), ..Readings::default() };
+        assert!(unfit(&battery).is_some_and(|why| why.contains("on battery")));
+        let hot = Readings { max_c: Some(92.0), critical_c: Some(100.0), ..Readings::default() };
+        assert!(unfit(&hot).is_some_and(|why| why.contains("warm")));
+        assert_eq!(unfit(&Readings { foreign_load: Some(1.0), ..Readings::default() }), None, "a busy one is, and says so");
+        let recorded = HostRoot::recorded("/no/such/machine");
+        assert!(measure_if_apt(&recorded).is_err_and(|why| why.contains("recording")));
+    }
+
+    #[test]
     fn buffers_are_larger_than_the_caches_and_fit_the_memory() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("sys/devices/system/cpu/cpu0/cache/index3");
@@ -217,8 +255,9 @@ mod tests {
         std::fs::write(cache.join("size"), "32768K").unwrap();
         std::fs::write(cache.join("shared_cpu_list"), "0-7").unwrap();
         let root = HostRoot::recorded(dir.path());
-        assert_eq!(buffer_bytes(&root, 16), Some(12 * 2 * (32 << 20)));
+        assert_eq!(buffer_bytes(&root, 16, 16), Some(12 * 2 * (32 << 20)));
+        assert_eq!(buffer_bytes(&root, 16, 1), Some(12 * (32 << 20)), "one thread has one cache");
         std::fs::write(dir.path().join("proc/meminfo"), "MemTotal: 9000 kB\nMemAvailable: 8192 kB\n").unwrap();
-        assert_eq!(buffer_bytes(&root, 16), None, "too little memory to say anything about it");
+        assert_eq!(buffer_bytes(&root, 16, 16), None, "too little memory to say anything about it");
     }
 }

@@ -1,6 +1,6 @@
-//! The kernel's word that a cable was pulled or a zone got hot, so that a reading need not wait for its turn.
+//! The kernel's word that a cable was pulled, a zone got hot or a device went, so that a reading need not wait for its turn.
 //!
-//! Events of `power_supply` and `thermal` only wake the reader; what is true is read from the files as always. Where udev
+//! Events only wake the reader; what is true is read from the files as always. Where udev
 //! cannot be used (phones, static builds, some containers) there is no doorbell, and the readings come by the clock alone.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 #[cfg(feature = "udev")]
 mod udev_monitor;
 
-/// Rings when a power supply or a thermal zone changes.
+/// Rings when something of what it listens to changes.
 #[derive(Debug)]
 pub struct Doorbell {
     bell: Arc<Notify>,
@@ -19,23 +19,31 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// Starts to listen; `None`, with a warning in the log, where udev cannot be used.
-    #[cfg(feature = "udev")]
+    /// Listens for power supplies and thermal zones; `None`, with a warning in the log, where udev cannot be used.
     pub fn listen() -> Option<Self> {
+        Self::to(&["power_supply", "thermal"], "a pulled cable")
+    }
+
+    /// Listens for devices that come and go; `None`, with a warning in the log, where udev cannot be used.
+    pub fn listen_to_devices() -> Option<Self> {
+        Self::to(&["nvme", "pci", "accel", "drm"], "a pulled device")
+    }
+
+    #[cfg(feature = "udev")]
+    fn to(subsystems: &'static [&'static str], what: &str) -> Option<Self> {
         let bell = Arc::new(Notify::new());
-        match udev_monitor::Listener::start(Arc::clone(&bell)) {
+        match udev_monitor::Listener::start(subsystems, Arc::clone(&bell)) {
             Ok(listener) => Some(Self { bell, _listener: listener }),
             Err(error) => {
-                tracing::warn!(%error, "udev cannot be used: a pulled cable is noticed with the next reading, not at once");
+                tracing::warn!(%error, "udev cannot be used: {what} is noticed with the next reading, not at once");
                 None
             }
         }
     }
 
-    /// Starts to listen; `None`, with a warning in the log: this agent was built without udev.
     #[cfg(not(feature = "udev"))]
-    pub fn listen() -> Option<Self> {
-        tracing::warn!("this agent was built without udev: a pulled cable is noticed with the next reading, not at once");
+    fn to(_subsystems: &'static [&'static str], what: &str) -> Option<Self> {
+        tracing::warn!("this agent was built without udev: {what} is noticed with the next reading, not at once");
         None
     }
 

@@ -13,6 +13,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use current::Current;
+
+mod current;
 pub(crate) mod journal;
 
 /// The most that is read of a file in sysfs; the kernel's own attributes end at one page.
@@ -106,19 +109,20 @@ pub struct HostRoot {
     root: PathBuf,
     live: bool,
     journal: Option<Arc<Journal>>,
+    current: Option<Current>,
 }
 
 impl HostRoot {
     /// The machine this process runs on.
     pub fn live() -> Self {
-        Self { root: PathBuf::from("/"), live: true, journal: None }
+        Self { root: PathBuf::from("/"), live: true, journal: None, current: None }
     }
 
     /// A recorded machine in `folder`, which holds `sys` and mostly `proc`; `/` itself is the live machine.
     pub fn recorded(folder: impl Into<PathBuf>) -> Self {
         let root = folder.into();
         let live = root == Path::new("/");
-        Self { root, live, journal: None }
+        Self { root, live, journal: None, current: None }
     }
 
     /// The same root; everything that is asked of it from now on is noted in `journal`.
@@ -126,6 +130,23 @@ impl HostRoot {
     pub(crate) fn journaled(mut self, journal: Arc<Journal>) -> Self {
         self.journal = Some(journal);
         self
+    }
+
+    /// The same root; `current` tells which place it was asked for last, for who waits for the answer.
+    #[must_use]
+    pub fn followed(mut self, current: Current) -> Self {
+        self.current = Some(current);
+        self
+    }
+
+    /// A place is asked for.
+    fn ask(&self, place: &Place) {
+        if let Some(current) = &self.current {
+            current.set(place);
+        }
+        if let Some(journal) = self.journal.as_deref() {
+            journal.touch(place);
+        }
     }
 
     /// Whether this is the machine the process runs on.
@@ -169,10 +190,10 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when there is no such file, or it cannot be read.
     pub fn read_bytes(&self, place: &Place, limit: u64) -> Result<Vec<u8>, ReadError> {
+        self.ask(place);
         let Some(journal) = self.journal.as_deref() else {
             return self.read_file(place, limit);
         };
-        journal.touch(place);
         let read = || {
             let real = self.read_real_place(place)?;
             if let Some(kept) = journal.kept(&real, limit) {
@@ -212,8 +233,8 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when there is no such directory, or it cannot be listed.
     pub fn read_names(&self, place: &Place) -> Result<Vec<String>, ReadError> {
+        self.ask(place);
         if let Some(journal) = self.journal.as_deref() {
-            journal.touch(place);
             journal.list(place);
         }
         let path = self.read_path(place)?;
@@ -231,9 +252,7 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when it does not exist.
     pub fn read_real_place(&self, place: &Place) -> Result<Place, ReadError> {
-        if let Some(journal) = self.journal.as_deref() {
-            journal.touch(place);
-        }
+        self.ask(place);
         let path = self.read_path(place)?;
         let path = if self.live { fs::canonicalize(&path).map_err(|e| ReadError::from_io(place, e))? } else { path };
         let inside = path.strip_prefix(&self.root).unwrap_or(&path);
@@ -245,9 +264,7 @@ impl HostRoot {
     /// # Errors
     /// [`ReadError`] when it is no link.
     pub fn read_link_text(&self, place: &Place) -> Result<String, ReadError> {
-        if let Some(journal) = self.journal.as_deref() {
-            journal.touch(place);
-        }
+        self.ask(place);
         let parent = place.parent().ok_or_else(|| ReadError::Missing(place.clone()))?;
         let path = self.read_path(&parent)?.join(place.name());
         let target = fs::read_link(path).map_err(|e| ReadError::from_io(place, e))?;

@@ -7,6 +7,8 @@ use super::host_root::Place;
 use super::scan::Scan;
 use ouro_common::device::{Memory, MemoryKind, NumaNode};
 
+pub(crate) mod modules;
+
 /// NUMA nodes by number.
 pub(crate) fn read_nodes(scan: &Scan<'_>) -> Vec<NumaNode> {
     let directory = scan.sys("devices/system/node");

@@ -118,7 +118,7 @@ pub(crate) fn readings(report: &NvidiaReport) -> impl Iterator<Item = Reading> {
     report.gpus.iter().filter_map(|gpu| {
         let c = gpu.temperature_c?;
         let (trusted, why) = trust::judge("nvml", &gpu.address, Some(c));
-        let sensor = Sensor { chip: "nvml".into(), label: gpu.address.clone(), c: Some(c), trusted, why };
+        let sensor = Sensor { chip: "nvml".into(), label: gpu.address.clone(), c: Some(c), trusted, why, path: "NVML".into() };
         Some(Reading { sensor, critical_c: gpu.slowdown_c, cpu_rank: 0 })
     })
 }

@@ -8,7 +8,7 @@ use super::pcie::link::parse_speed;
 use super::power::{android, supply};
 use super::readings::load::CpuTicks;
 use super::thermal::trust;
-use super::{cpu, host_root, kind, memory, nvme, pcie, power, scan};
+use super::{cpu, host_root, kind, memory, nvme, pcie, power, pressure, scan};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 use std::io::Write;
@@ -70,6 +70,11 @@ const FRAGMENTS: &[&str] = &[
     "\"temperature\": 1e308",
     "}",
     "{",
+    "some avg10=0.00 avg60=1.50 avg300=0.00 total=7\n",
+    "full avg10=",
+    "avg60=101 ",
+    "total=18446744073709551615",
+    "\x11\x12\0\0\0\0\0\0\x40\0\x40\0\0\x20\0\0\x01\x02P0 CHANNEL A\0DIMM_B1\0\0",
     "0000:01:00.0",
     "10000:e1:00.0",
     "pci0000:00",
@@ -156,6 +161,22 @@ const PROPERTIES: &[(&str, Property)] = &[
         let (trusted, why) = trust::judge(&text, &text, c);
         prop_assert!(!why.is_empty() && (!trusted || c.is_some_and(|c| (1.0..=125.0).contains(&c))));
         prop_assert!(trust::cpu_rank(&text, &text) <= 3);
+        Ok(())
+    }),
+    ("firmware's table of modules", |bytes| {
+        let modules = memory::modules::parse(bytes);
+        let most = memory::modules::conclude(&modules);
+        prop_assert!(!most.why.is_empty() && most.bytes_per_s.is_none_or(|rate| rate > 0.0 && rate.is_finite()));
+        let kept = memory::modules::without_secrets(bytes);
+        prop_assert_eq!(memory::modules::parse(&kept).len(), modules.len());
+        Ok(())
+    }),
+    ("pressure", |bytes| {
+        if let Some(stall) = pressure::parse(&as_text(bytes)) {
+            let shares = |time: ouro_common::device::StallTime| [time.avg10_percent, time.avg60_percent, time.avg300_percent];
+            let shares = shares(stall.some).into_iter().chain(stall.full.into_iter().flat_map(shares));
+            prop_assert!(shares.into_iter().all(|share| (0.0..=100.0).contains(&share)));
+        }
         Ok(())
     }),
     ("chassis", |bytes| {

@@ -8,24 +8,41 @@ use ouro_common::device::Warning;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 mod phone_command;
 
 /// More warnings than this say nothing new.
-const WARNING_LIMIT: usize = 200;
+pub(super) const WARNING_LIMIT: usize = 200;
+
+/// So long the output of a phone's command is taken for what it would print now: running it costs a phone a second of work.
+const OUTPUT_HOLDS: Duration = Duration::from_secs(30);
+
+/// What commands have printed, and when. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Outputs(Arc<Mutex<BTreeMap<&'static str, Output>>>);
+
+/// When a command was run, and what it printed, if it could be run.
+type Output = (Instant, Option<String>);
 
 /// A reading in progress.
 #[derive(Debug)]
 pub struct Scan<'r> {
     root: &'r HostRoot,
     warnings: RefCell<Vec<Warning>>,
-    outputs: RefCell<BTreeMap<&'static str, Option<String>>>,
+    outputs: Outputs,
 }
 
 impl<'r> Scan<'r> {
     /// Starts a reading of `root`.
     pub fn new(root: &'r HostRoot) -> Self {
-        Self { root, warnings: RefCell::default(), outputs: RefCell::default() }
+        Self::with_outputs(root, Outputs::default())
+    }
+
+    /// Starts a reading of `root` that shares what commands print with others.
+    pub fn with_outputs(root: &'r HostRoot, outputs: Outputs) -> Self {
+        Self { root, warnings: RefCell::default(), outputs }
     }
 
     /// The root that is read.
@@ -65,6 +82,11 @@ impl<'r> Scan<'r> {
     /// The text of a table in procfs, which may be longer.
     pub fn table(&self, place: &Place) -> Option<String> {
         self.read(place, PROCFS_LIMIT).map(|bytes| clean(&bytes)).filter(|text| !text.is_empty())
+    }
+
+    /// A table that is no text; `None` if it is missing, empty or unreadable.
+    pub fn bytes(&self, place: &Place) -> Option<Vec<u8>> {
+        self.read(place, PROCFS_LIMIT).filter(|bytes| !bytes.is_empty())
     }
 
     /// An attribute that holds one number.
@@ -117,11 +139,17 @@ impl<'r> Scan<'r> {
 
     /// What `command` prints: from `file` at the top of a recorded root, from the command itself on a live phone.
     pub fn command_output(&self, file: &'static str, command: Option<&str>) -> Option<String> {
-        if let Some(known) = self.outputs.borrow().get(file) {
+        if !self.root.is_live() {
+            return self.table(&self.root.top(file));
+        }
+        let outputs = || self.outputs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, known)) = outputs().get(file)
+            && at.elapsed() < OUTPUT_HOLDS
+        {
             return known.clone();
         }
-        let output = if self.root.is_live() { command.and_then(phone_command::run) } else { self.table(&self.root.top(file)) };
-        self.outputs.borrow_mut().insert(file, output.clone());
+        let output = command.and_then(phone_command::run);
+        outputs().insert(file, (Instant::now(), output.clone()));
         output
     }
 

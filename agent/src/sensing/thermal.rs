@@ -30,7 +30,8 @@ pub(crate) fn read(scan: &Scan<'_>) -> Vec<Reading> {
     if let Some(phone) = android::read(scan)
         && let Some(c) = phone.battery_c
     {
-        readings.push(reading("battery", phone.file, Some(c), trust::judge("battery", "", Some(c)), None));
+        let place = scan.root().top(phone.file);
+        readings.push(reading(("battery", phone.file, &place), Some(c), trust::judge("battery", "", Some(c)), None));
     }
     readings
 }
@@ -66,10 +67,13 @@ fn cpu_c(readings: &[Reading]) -> Option<f64> {
     cpu().filter(|r| r.cpu_rank == best).filter_map(|r| r.sensor.c).max_by(f64::total_cmp)
 }
 
-fn reading(chip: &str, label: &str, c: Option<f64>, (trusted, why): (bool, String), critical_c: Option<f64>) -> Reading {
+/// What a sensor is called, and where it was read.
+type Named<'s> = (&'s str, &'s str, &'s Place);
+
+fn reading((chip, label, place): Named<'_>, c: Option<f64>, (trusted, why): (bool, String), critical_c: Option<f64>) -> Reading {
     let cpu_rank = trust::cpu_rank(chip, label);
     Reading {
-        sensor: Sensor { chip: chip.to_string(), label: label.to_string(), c, trusted, why },
+        sensor: Sensor { chip: chip.to_string(), label: label.to_string(), c, trusted, why, path: place.to_string() },
         critical_c,
         cpu_rank,
     }
@@ -91,7 +95,7 @@ fn read_zones(scan: &Scan<'_>) -> Vec<Reading> {
             if trusted && scan.text(&place.join("mode")).as_deref() == Some("disabled") {
                 why.push_str("; the zone is disabled for cooling and still measures");
             }
-            Some(reading(&chip, &name, c, (trusted, why), zone_limit(scan, &place)))
+            Some(reading((&chip, &name, &place), c, (trusted, why), zone_limit(scan, &place)))
         })
         .collect()
 }
@@ -156,5 +160,5 @@ fn read_input(scan: &Scan<'_>, place: &Place, chip: &str, sensor: &str) -> Readi
         let place = attribute(suffix);
         scan.exists(&place).then(|| scan.number::<f64>(&place)).flatten().and_then(trust::plausible_limit)
     });
-    reading(chip, &label, c, judged, limit)
+    reading((chip, &label, place), c, judged, limit)
 }

@@ -4,6 +4,7 @@
 //! (`POWER_SUPPLY_SERIAL_NUMBER=…`, `Serial : …`); and whatever has the form of a hardware or network address, a UUID or a
 //! mail address. The same secret gets the same replacement everywhere, so that links still meet their targets.
 
+use crate::sensing::memory_table_without_secrets as without_secrets;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -47,10 +48,14 @@ impl Scrubber {
         names.join("/")
     }
 
-    /// A file's bytes. Bytes that are no text are kept only of the PCI configuration header, which holds ids of models.
+    /// A file's bytes. Bytes that are no text are kept only of the PCI configuration header, which holds ids of models, and of
+    /// the firmware's table what it says of memory modules.
     pub(super) fn scrub_file(&mut self, name: &str, bytes: &[u8]) -> Vec<u8> {
         if name == "config" {
             return bytes.to_vec();
+        }
+        if name == "DMI" {
+            return without_secrets(bytes);
         }
         if SECRET_FILES.contains(&name) {
             let text = String::from_utf8_lossy(bytes).into_owned();

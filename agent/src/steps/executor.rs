@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -57,6 +57,8 @@ struct Inner {
     running: Mutex<HashMap<AttemptKey, CancellationToken>>,
     board: Board,
     draining: CancellationToken,
+    /// Why no step may begin, while none may.
+    held: watch::Sender<Option<String>>,
     tasks: TaskTracker,
 }
 
@@ -69,7 +71,9 @@ impl Steps {
     pub fn new(options: StepsOptions) -> Self {
         let slots = Semaphore::new(usize::try_from(options.slots).unwrap_or(1).max(1));
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Inner { options, slots, running: Mutex::default(), board: Board::default(), draining, tasks }))
+        let held = watch::Sender::new(None);
+        let board = Board::default();
+        Self(Arc::new(Inner { options, slots, running: Mutex::default(), board, draining, held, tasks }))
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptKey, CancellationToken>> {
@@ -140,6 +144,24 @@ impl Steps {
         self.running().len()
     }
 
+    /// While there is a reason, no step begins: what waits for its turn ends `DRAINED`, what runs goes on to its end.
+    pub fn hold(&self, why: Option<&str>) {
+        self.0.held.send_if_modified(|held| {
+            let changed = held.as_deref() != why;
+            if changed {
+                *held = why.map(str::to_string);
+            }
+            changed
+        });
+    }
+
+    /// Ends when the steps are held.
+    async fn held(&self) -> RunFailure {
+        let mut held = self.0.held.subscribe();
+        let why = held.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        RunFailure::new(FailureClass::Drained, format!("the node takes nothing new: {}", why.unwrap_or_default()))
+    }
+
     /// Stops everything: running steps end `DRAINED`, and that is in the outbox when this returns.
     pub async fn drain(&self) {
         self.0.draining.cancel();
@@ -195,11 +217,13 @@ impl Steps {
         let start = Instant::now();
         let files = tokio::select! {
             () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+            failure = self.held() => return Err(failure),
             files = self.fetch(step, &folder) => files?,
         };
         let fetch = start.elapsed();
         let _slot = tokio::select! {
             () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+            failure = self.held() => return Err(failure),
             slot = self.0.slots.acquire() => slot,
         };
         let chunks = self.chunks(step, &installed);

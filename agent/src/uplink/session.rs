@@ -36,6 +36,8 @@ use tonic::Streaming;
 
 /// The mean time between heartbeats; each is up to a tenth earlier or later.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A change that matters is told at once, but not more often than this.
+const URGENT_EVERY: Duration = Duration::from_millis(500);
 /// Without an answer for so long the line counts as broken.
 const SILENCE: Duration = Duration::from_secs(15);
 /// The time the server has for its welcome.
@@ -53,8 +55,8 @@ pub struct UplinkOptions {
     pub boot: BootId,
     /// This process.
     pub run: AgentRunId,
-    /// What the node is; sent with each hello.
-    pub profile: Arc<NodeProfile>,
+    /// What the node is; sent with each hello, and when it has become another.
+    pub profile: watch::Receiver<Arc<NodeProfile>>,
     /// How it is doing.
     pub readings: watch::Receiver<Arc<Readings>>,
     /// What containers it has.
@@ -132,6 +134,8 @@ struct Session {
     announced: Option<Digest>,
     told: Option<Readings>,
     sequence: u64,
+    /// When the last heartbeat left.
+    beat_at: Option<tokio::time::Instant>,
 }
 
 impl Uplink {
@@ -257,7 +261,7 @@ impl Uplink {
         });
         let connection = Connection::new(channel, self.options.server.clone(), tls);
         self.options.line.current.send_replace(Some(Arc::new(connection)));
-        Ok(Session { inbound, out, sent: HashSet::new(), announced: None, told: None, sequence: 0 })
+        Ok(Session { inbound, out, sent: HashSet::new(), announced: None, told: None, sequence: 0, beat_at: None })
     }
 
     fn hello(&self) -> wire::Hello {
@@ -266,7 +270,7 @@ impl Uplink {
             version_max: PROTOCOL_VERSION,
             boot_id: self.options.boot.to_string(),
             agent_run: self.options.run.to_string(),
-            profile: Some(document("ouroboros.profile/1", self.options.profile.as_ref())),
+            profile: Some(document("ouroboros.profile/1", self.options.profile.borrow().as_ref())),
             holding: self.options.steps.holding().iter().map(attempt_to_wire).collect(),
             spooled: self.options.spool.digests().iter().map(digest_to_wire).collect(),
         }
@@ -276,6 +280,8 @@ impl Uplink {
         let mut changes = self.options.modules.changes();
         changes.mark_changed();
         let bell = self.options.steps.outbox().bell();
+        let mut readings = self.options.readings.clone();
+        let mut profile = self.options.profile.clone();
         let mut beat = Box::pin(tokio::time::sleep(Duration::ZERO));
         self.deliver(session);
         loop {
@@ -300,6 +306,16 @@ impl Uplink {
                     let period = if session.sequence == 1 { HEARTBEAT / 10 } else { HEARTBEAT };
                     beat.set(tokio::time::sleep(period.mul_f64(jitter)));
                 }
+                Ok(()) = readings.changed() => {
+                    if let Some(at) = session.urgent_at(&readings.borrow_and_update()) {
+                        let sooner = beat.deadline().min(at);
+                        beat.as_mut().reset(sooner);
+                    }
+                }
+                Ok(()) = profile.changed() => {
+                    let profile = document("ouroboros.profile/1", profile.borrow_and_update().as_ref());
+                    session.say(Body::Profile(profile));
+                }
                 Ok(()) = changes.changed() => {
                     let announcement = changes.borrow_and_update().announcement.clone();
                     session.announce(&announcement);
@@ -315,10 +331,14 @@ impl Uplink {
         readings.rtt_ema_ms = rtt.map(|e| e.ema_ms);
         readings.rtt_var_ms = rtt.map(|e| e.var_ms);
         session.sequence += 1;
-        let changed = session.told.as_ref().is_none_or(|told| readings::changed(told, &readings));
+        let differs = |told: &Readings| readings::changed(told, &readings) || readings::is_urgent(told, &readings);
+        let changed = session.told.as_ref().is_none_or(differs);
         let readings_document = changed.then(|| document("ouroboros.readings/1", &readings));
         self.rtt.sent(session.sequence, Instant::now());
         session.say(Body::Heartbeat(wire::Heartbeat { sequence: session.sequence, readings: readings_document }));
+        // Only now: the server must not give back to this node what it gives up here.
+        self.options.steps.hold(readings.draining.as_deref());
+        session.beat_at = Some(tokio::time::Instant::now());
         if changed {
             session.told = Some(readings);
         }
@@ -400,6 +420,13 @@ impl Session {
     fn say(&self, body: Body) {
         // When the line is gone, the reading half ends the session.
         let _ = self.out.send(wire::NodeMessage { body: Some(body) });
+    }
+
+    /// When these readings are to be told, if that is sooner than with the next heartbeat.
+    fn urgent_at(&self, readings: &Readings) -> Option<tokio::time::Instant> {
+        let told = self.told.as_ref()?;
+        let at = self.beat_at?;
+        readings::is_urgent(told, readings).then(|| at + URGENT_EVERY)
     }
 
     fn announce(&mut self, announcement: &ouro_common::module::Announcement) {

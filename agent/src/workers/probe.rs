@@ -1,15 +1,15 @@
 //! Asks a worker of its own which runtimes work here and what the machine achieves, and lets it go again.
 
 use super::process::{Process, WorkerOptions};
-use super::protocol::{Measured, Order, ProbeOrder, Word};
-use ouro_common::device::RuntimeAvailability;
+use super::protocol::{Order, ProbeOrder, Word};
+use ouro_common::device::{Achieved, RuntimeAvailability};
 use std::time::Duration;
 
 /// A probe that takes longer is killed: some library hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Probes the machine. What cannot be found out is said to be unavailable, with the reason.
-pub async fn probe(options: &WorkerOptions, order: ProbeOrder) -> (Vec<RuntimeAvailability>, Option<Measured>) {
+pub async fn probe(options: &WorkerOptions, order: ProbeOrder) -> (Vec<RuntimeAvailability>, Option<Achieved>) {
     let asked = async {
         let mut worker = Process::start(options).map_err(|e| format!("a worker cannot be started: {e}"))?;
         let told = worker.tell(&Order::Probe(order)).await;

@@ -3,7 +3,7 @@
 //! Inputs and outputs are files; only their names travel here, so a line stays short. Longer ones are refused.
 
 use crate::runtimes::{Job, JobError, Load};
-use ouro_common::device::RuntimeAvailability;
+use ouro_common::device::{Achieved, RuntimeAvailability};
 use ouro_common::envelope::FirstPassReport;
 use ouro_common::step::FailureClass;
 use serde::de::DeserializeOwned;
@@ -49,15 +49,6 @@ pub struct ProbeOrder {
     pub measure: bool,
 }
 
-/// What the machine achieved.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// Bytes read from memory per second, all threads together.
-    pub bandwidth_bytes_per_s: f64,
-    /// FLOP per second on a small f32 matrix product.
-    pub flops_per_s: f64,
-}
-
 /// A prompt for the first pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptOrder {
@@ -100,7 +91,7 @@ pub enum Word {
         /// One entry a runtime.
         runtimes: Vec<RuntimeAvailability>,
         /// What was measured.
-        measured: Option<Measured>,
+        measured: Option<Achieved>,
     },
     /// What came of an attempt at the first pass. Chunks before it are an answer that may be shown.
     Attempted {

@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::output::tokens::TokensDocument;
-use ouro_common::document::{EventsDocument, PoisonDocument};
+use ouro_common::document::{EventsDocument, PoisonDocument, ReplayDocument};
 use ouro_common::error::Fault;
 use ouro_common::id::NodeId;
 use ouro_common::step::NodeDeed;
@@ -10,7 +10,7 @@ use ouro_proto::convert::{fault_of, read_document};
 use ouro_proto::wire::operator_client::OperatorClient;
 use ouro_proto::wire::{
     ChangeNodeRequest, CreateTokenRequest, Document, EventsRequest, ListPoisonRequest, ListTokensRequest, ReleasePoisonRequest,
-    RevokeTokenRequest,
+    ReplayRequest, RevokeTokenRequest,
 };
 use std::collections::HashMap;
 use tonic::Streaming;
@@ -77,6 +77,13 @@ impl Client {
     pub(crate) async fn poison(&self) -> Result<PoisonDocument, Fault> {
         let reply = self.operator().list_poison(ListPoisonRequest {}).await.map_err(|s| fault_of(&s))?;
         read_document(Some(&reply.into_inner()), PoisonDocument::SCHEMA)
+    }
+
+    /// Takes the newest kept decision about a request again; `step` may be empty.
+    pub(crate) async fn replay(&self, request: String, step: &str) -> Result<ReplayDocument, Fault> {
+        let message = ReplayRequest { request, step: step.to_string() };
+        let reply = self.operator().replay(message).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(&reply.into_inner()), ReplayDocument::SCHEMA)
     }
 
     /// Lets work run again; what was released.

@@ -6,6 +6,7 @@ use super::table::{Cell, Column, Table};
 use super::{Style, Tone, text};
 use ouro_common::device::PowerSource;
 use ouro_common::document::{NodeView, NodesDocument};
+use ouro_common::mfpi::Gate;
 use ouro_common::step::AdminState;
 
 /// Warnings of one node that are shown without `--wide`.
@@ -25,6 +26,7 @@ pub(crate) fn render(document: &NodesDocument, style: Style, wide: bool) -> Stri
     if document.nodes.iter().any(|n| n.recorded) {
         page.toned(0, "* its hardware is read from a recorded machine", Some(Tone::Dim));
     }
+    spared(&mut page, &document.nodes);
     warnings(&mut page, &document.nodes, wide);
     if wide {
         for node in &document.nodes {
@@ -62,10 +64,16 @@ fn row(node: &NodeView) -> Vec<Cell> {
     // The mark stands in a column that is never cut.
     let kind = format!("{}{}", text::cut(&node.kind, 8), if node.recorded { "*" } else { "" });
     let (state, tone) = state(node);
+    // Whom the operators keep work from needs no second mark.
+    let (mark, tone) = match &node.gate {
+        Gate::Light(_) if node.admin == AdminState::Active => (" ½", Tone::Warn),
+        Gate::Refuse(_) if node.admin == AdminState::Active => (" ✕", Tone::Bad),
+        _ => ("", tone),
+    };
     let known = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| UNKNOWN.to_string(), show);
     vec![
         text::cut(&node.name, 30).into(),
-        Cell::toned(text::cut(&state, 11), tone),
+        Cell::toned(format!("{}{mark}", text::cut(&state, 11)), tone),
         kind.into(),
         node.logical_cpus.map_or_else(|| UNKNOWN.into(), |n| format!("{n}")).into(),
         format!("{}/{}", gib(node.memory_available_bytes), gib(node.memory_bytes)).into(),
@@ -106,6 +114,19 @@ fn power(node: &NodeView) -> String {
     }
 }
 
+/// Why nodes are given little or nothing: power, heat, others on the machine.
+fn spared(page: &mut Page, nodes: &[NodeView]) {
+    let spared: Vec<_> = nodes.iter().filter_map(|node| Some((node, node.gate.why()?))).collect();
+    if spared.is_empty() {
+        return;
+    }
+    page.heading("Spared", "½ light: nothing long, no model load; ✕ refuse: nothing new");
+    for (node, why) in spared {
+        let tone = if node.gate.level() == "light" { Tone::Warn } else { Tone::Bad };
+        page.toned_item(2, &text::cut(&node.name, 20), &format!("{}: {why}", node.gate.level()), Some(tone));
+    }
+}
+
 fn warnings(page: &mut Page, nodes: &[NodeView], wide: bool) {
     if nodes.iter().all(|n| n.warnings.is_empty()) {
         return;
@@ -139,6 +160,14 @@ fn details(page: &mut Page, node: &NodeView) {
             "memory",
             &format!("{} achieved, {} in all", rate(bandwidth), node.memory_bytes.map_or(UNKNOWN.into(), bytes)),
         );
+    }
+    let waits = [("cpu", node.pressure.cpu), ("memory", node.pressure.memory), ("io", node.pressure.io)];
+    let waits: Vec<_> = waits
+        .iter()
+        .filter_map(|(name, stall)| Some(format!("{name} {} %", stall.as_ref()?.some.avg60_percent)))
+        .collect();
+    if !waits.is_empty() {
+        page.item(2, "waiting", &format!("work waited over the last minute for {}", waits.join(", ")));
     }
     for accelerator in &node.accelerators {
         page.item(2, "accelerator", accelerator);

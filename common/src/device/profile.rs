@@ -2,7 +2,7 @@
 //!
 //! Unknown is `None` and a warning says why; nothing is guessed.
 
-use super::PcieLink;
+use super::{Achieved, PcieLink, Pressure, TheoreticalBandwidth};
 use serde::{Deserialize, Serialize};
 
 /// What `ouro-agent hwdetect` reports.
@@ -28,6 +28,9 @@ pub struct HardwareReport {
     pub power: Power,
     /// How hot it is.
     pub thermal: Thermal,
+    /// How long work waits for processor, memory and storage.
+    #[serde(default)]
+    pub pressure: Pressure,
     /// What could not be read, and where.
     pub warnings: Vec<Warning>,
 }
@@ -35,6 +38,24 @@ pub struct HardwareReport {
 impl HardwareReport {
     /// The schema's name and version.
     pub const SCHEMA: &'static str = "ouroboros.hwdetect/1";
+
+    /// The report of a machine that could not be read at all.
+    pub fn unread(root: &str) -> Self {
+        Self {
+            schema: Self::SCHEMA.into(),
+            root: root.into(),
+            machine: Machine { kind: "unknown".into(), ..Machine::default() },
+            memory: Memory::default(),
+            numa: vec![],
+            pcie: vec![],
+            nvme: vec![],
+            accelerators: vec![],
+            power: Power::default(),
+            thermal: Thermal::default(),
+            pressure: Pressure::default(),
+            warnings: vec![Warning { path: root.into(), problem: "the machine could not be read; see the agent's log".into() }],
+        }
+    }
 }
 
 /// The machine and its processor.
@@ -75,6 +96,12 @@ pub struct Memory {
     /// `host` when the figure was measured on the machine that runs the agent although the root is a recorded one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth_source: Option<String>,
+    /// Everything that was measured; `None` where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub achieved: Option<Achieved>,
+    /// What the memory modules could carry at most.
+    #[serde(default)]
+    pub theoretical: TheoreticalBandwidth,
 }
 
 /// A NUMA node.
@@ -231,6 +258,9 @@ pub struct PowerSupply {
     pub counts: bool,
     /// Why it does or does not count.
     pub why: String,
+    /// Where it was read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
 }
 
 /// How hot the machine is.
@@ -257,6 +287,9 @@ pub struct Sensor {
     pub trusted: bool,
     /// Why it does or does not.
     pub why: String,
+    /// Where it was read: its directory, or NVML.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
 }
 
 /// Something that could not be read or believed.

@@ -1,6 +1,6 @@
 //! What a node tells the server: its profile once, its readings with every heartbeat that changes them.
 
-use super::HardwareReport;
+use super::{HardwareReport, Pressure, Warning};
 use crate::id::{BootId, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,15 @@ pub struct Readings {
     pub rtt_ema_ms: Option<f64>,
     /// Its mean deviation, ms.
     pub rtt_var_ms: Option<f64>,
+    /// How long work waits for processor, memory and storage.
+    #[serde(default)]
+    pub pressure: Pressure,
+    /// Why the node itself wants nothing new, if it does: its cable was pulled and `agent.toml` says to drain then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<String>,
+    /// Sensors that do not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// Containers in memory.
     pub loaded: Vec<LoadedContainer>,
 }

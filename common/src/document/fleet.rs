@@ -1,8 +1,9 @@
 //! `ouroboros.nodes/1` and `ouroboros.modules/1`: who is in the fleet and what is plugged in where.
 
 use crate::container::Port;
-use crate::device::{PowerSource, RuntimeAvailability};
+use crate::device::{PowerSource, Pressure, RuntimeAvailability};
 use crate::id::{ContainerRef, Digest, NodeId};
+use crate::mfpi::Gate;
 use crate::module::ModuleState;
 use crate::step::AdminState;
 use serde::{Deserialize, Serialize};
@@ -58,8 +59,26 @@ pub struct NodeView {
     pub charging: Option<bool>,
     /// Hottest trusted sensor, °C.
     pub max_c: Option<f64>,
+    /// What power, heat and others on the machine allow: `level` is `normal`, `light` or `refuse`, `why` says why.
+    #[serde(default)]
+    pub gate: Gate,
+    /// How long work waits for processor, memory and storage.
+    #[serde(default)]
+    pub pressure: Pressure,
     /// Smoothed round trip to the server, ms.
     pub rtt_ms: Option<f64>,
+    /// Mean deviation of the round trip, ms.
+    #[serde(default)]
+    pub rttvar_ms: Option<f64>,
+    /// Rate from the server to the node, if the network and not the application ever set it, bytes per second.
+    #[serde(default)]
+    pub down_bytes_per_s: Option<f64>,
+    /// Rate at which it checks digests, bytes per second.
+    #[serde(default)]
+    pub hash_bytes_per_s: Option<f64>,
+    /// Sequential read speed of the medium that holds its models, bytes per second.
+    #[serde(default)]
+    pub disk_bytes_per_s: Option<f64>,
     /// The index over the three fixed tasks, for display.
     pub mfpi: Option<f64>,
     /// Steps it may run at once.

@@ -39,6 +39,23 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// Its level in a word: `normal`, `light` or `refuse`.
+    pub fn level(&self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Light(_) => "light",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+
+    /// Why it is not normal.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Normal => None,
+            Self::Light(why) | Self::Refuse(why) => Some(why),
+        }
+    }
+
     fn severity(&self) -> u8 {
         match self {
             Self::Normal => 0,
@@ -81,7 +98,7 @@ pub fn next(prev: &GateState, readings: &Readings, now: Instant) -> GateState {
 }
 
 /// Whether the machine lives on its battery: no evidence for mains counts against it only where there is a battery.
-fn on_battery(readings: &Readings) -> bool {
+pub fn on_battery(readings: &Readings) -> bool {
     match readings.power {
         PowerSource::External => false,
         PowerSource::Battery => true,
@@ -109,7 +126,9 @@ fn wanted(readings: &Readings, battery_low: bool, hot: bool, crowded: bool) -> G
     let figure = |value: Option<f64>, unit: &str| value.map_or_else(|| "unknown".into(), |v| format!("{v:.0}{unit}"));
     let charge = || figure(readings.battery_percent, " %");
     let heat = || format!("{} of {}", figure(readings.max_c, " °C"), figure(readings.critical_c, " °C"));
-    if hot {
+    if let Some(why) = &readings.draining {
+        Gate::Refuse(why.clone())
+    } else if hot {
         Gate::Refuse(format!("too hot: {}", heat()))
     } else if battery_low {
         Gate::Refuse(format!("battery at {} and not charging", charge()))
@@ -183,6 +202,12 @@ mod tests {
         assert_eq!((soon.gate.severity(), soon.since, soon.hot), (2, Instant(1_000), false));
         let later = next(&soon, &heat(20.0), Instant(31_000));
         assert_eq!((later.gate, later.since), (Gate::Normal, Instant(31_000)));
+    }
+
+    #[test]
+    fn a_node_that_drains_gets_nothing_and_comes_back() {
+        let drains = Readings { draining: Some("it drains on unplug".into()), ..battery(80.0, false) };
+        assert_eq!(levels(&[battery(80.0, true), drains, battery(80.0, true)]), [0, 2, 0]);
     }
 
     #[test]

@@ -5,9 +5,10 @@ use crate::scheduler::predict::display_indexes;
 use crate::scheduler::snapshot::{NodeState, SessionState};
 use crate::store::{NodeRecord, StoreError};
 use crate::world::World;
-use ouro_common::device::Accelerator;
+use ouro_common::device::{Accelerator, Pressure};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::NodeId;
+use ouro_common::mfpi::Gate;
 use std::collections::BTreeMap;
 
 /// `ouroboros.nodes/1`, by name.
@@ -40,8 +41,14 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
             view.battery_percent = readings.battery_percent;
             view.charging = readings.charging;
             view.max_c = readings.max_c;
+            view.gate = node.gate.clone();
+            view.pressure = readings.pressure.clone();
+            view.warnings.extend(readings.warnings.iter().cloned());
         }
-        view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
+        let link = session.as_ref().and_then(|s| s.link);
+        view.rtt_ms = link.map(|l| l.srtt_s * 1e3);
+        view.rttvar_ms = link.map(|l| l.rttvar_s * 1e3);
+        view.down_bytes_per_s = session.and_then(|s| s.delivered_bytes_per_s);
         view.mfpi = indexes.get(&row.id).copied().flatten();
         view.busy = u32::try_from(node.ends.len()).unwrap_or(u32::MAX);
         nodes.push(view);
@@ -77,7 +84,13 @@ fn node_view(row: &NodeRecord) -> NodeView {
         battery_percent: hardware.and_then(|h| h.power.battery_percent),
         charging: hardware.and_then(|h| h.power.charging),
         max_c: hardware.and_then(|h| h.thermal.max_c),
+        gate: Gate::Normal,
+        pressure: Pressure::default(),
         rtt_ms: None,
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: profile.and_then(|p| p.hash_bytes_per_s),
+        disk_bytes_per_s: profile.and_then(|p| p.disk_bytes_per_s),
         mfpi: None,
         slots: profile.map_or(0, |p| p.slots),
         busy: 0,

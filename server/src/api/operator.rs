@@ -5,7 +5,7 @@ use crate::fleet::NodeCommand;
 use crate::init::{TokenSpec, create_token};
 use crate::store::{EnrolledAs, NodeChange, NodeChanged};
 use crate::world::World;
-use ouro_common::document::{PoisonDocument, PoisonEntry};
+use ouro_common::document::{PoisonDocument, PoisonEntry, ReplayDocument};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::NodeId;
 use ouro_common::step::{AdminState, NodeDeed};
@@ -14,7 +14,7 @@ use ouro_proto::identity::Role;
 use ouro_proto::wire::operator_server::Operator;
 use ouro_proto::wire::{
     ChangeNodeReply, ChangeNodeRequest, CreateTokenReply, CreateTokenRequest, Document, EventsRequest, ListPoisonRequest,
-    ListTokensRequest, ReleasePoisonRequest, RevokeTokenReply, RevokeTokenRequest,
+    ListTokensRequest, ReleasePoisonRequest, ReplayRequest, RevokeTokenReply, RevokeTokenRequest,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -118,6 +118,23 @@ impl Operator for OperatorService {
         let by = name_of(&request);
         let released = self.0.store.release_poison(&request.into_inner().id, &by).await.map_err(store_status)?;
         Ok(Response::new(poison(vec![released])))
+    }
+
+    async fn replay(&self, request: Request<ReplayRequest>) -> Result<Response<Document>, Status> {
+        let message = request.into_inner();
+        let invalid = |field: &str, problem: String| fault_status(Fault::new(FaultCode::InvalidArgument, problem).at(field));
+        let id = message.request.parse().map_err(|e: ouro_common::id::IdError| invalid("request", e.to_string()))?;
+        let step = match message.step.as_str() {
+            "" => None,
+            name => Some(name.parse().map_err(|e| invalid("step", format!("{e}")))?),
+        };
+        let gone = || {
+            Fault::new(FaultCode::NotFound, "no decision about it is kept any more")
+                .at(&message.request)
+                .remedy("only the newest decisions since the server's start can be taken again; `ouroctl trace` shows what was decided")
+        };
+        let replayed = self.0.replays.replay(id, step.as_ref()).ok_or_else(|| fault_status(gone()))?;
+        Ok(Response::new(document(ReplayDocument::SCHEMA, &serde_json::to_value(&replayed).unwrap_or_default())))
     }
 
     type EventsStream = ReceiverStream<Result<Document, Status>>;

@@ -10,6 +10,7 @@ use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, AttemptKey, NodeId};
 use ouro_common::module::Announcement;
 use ouro_common::step::{FailureClass, LossReason};
+use ouro_proto::channel::{ConnectInfo, PeerSocket};
 use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, read_document, status_of};
 use ouro_proto::identity::Role;
 use ouro_proto::wire::fleet_server::Fleet;
@@ -44,6 +45,7 @@ impl Fleet for FleetService {
             Some(Role::Node(id)) => id,
             _ => return Err(Status::permission_denied("only nodes have sessions")),
         };
+        let socket = request.extensions().get::<ConnectInfo>().map(|info| info.socket);
         let mut up = request.into_inner();
         let hello = match up.message().await?.and_then(|m| m.body) {
             Some(node_message::Body::Hello(hello)) => hello,
@@ -51,7 +53,7 @@ impl Fleet for FleetService {
         };
         let (down, stream) = mpsc::channel(QUEUE);
         let (commands, queue) = mpsc::channel(QUEUE);
-        let epoch = open(&self.0, node, &hello, &down, commands).await?;
+        let epoch = open(&self.0, (node, socket), &hello, &down, commands).await?;
         tokio::spawn(send_down(queue, down));
         tokio::spawn(receive_up(self.0.clone(), node, epoch, up));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -59,7 +61,13 @@ impl Fleet for FleetService {
 }
 
 /// Opens the session in the store and in the fleet; answers with the welcome.
-async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands: mpsc::Sender<NodeCommand>) -> Result<u64, Status> {
+async fn open(
+    world: &World,
+    (node, socket): (NodeId, Option<PeerSocket>),
+    hello: &Hello,
+    down: &Down,
+    commands: mpsc::Sender<NodeCommand>,
+) -> Result<u64, Status> {
     let invalid = |field: &'static str| {
         move |e: ouro_common::id::IdError| fault_status(Fault::new(FaultCode::InvalidArgument, e.to_string()).at(field))
     };
@@ -92,7 +100,7 @@ async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands:
     world.store.put_profile(node, &profile).await.map_err(store_status)?;
     let welcome = Welcome { version, session_epoch: epoch, node_name: name.clone(), admin: admin.to_string() };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
-    world.fleet.open(node, Entry { epoch, run }, commands, world.store.now());
+    world.fleet.open(node, Entry { epoch, run, socket }, commands, world.store.now());
     world.fleet.ping_all(rand::random);
     world.node_changed(node);
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
@@ -238,6 +246,7 @@ fn event_from_wire(body: node_message::Body) -> Result<NodeEvent, Fault> {
             let announcement: Announcement = read_document(Some(&document), "ouroboros.announcement/1")?;
             NodeEvent::Announced(announcement)
         }
+        Up::Profile(document) => NodeEvent::Profile(Box::new(read_document(Some(&document), "ouroboros.profile/1")?)),
         Up::StepFailed(failed) => {
             let class = usize::try_from(failed.failure_class)
                 .ok()

@@ -53,6 +53,7 @@ impl Sweeper {
         if now.since(self.pinged) >= PING_EVERY {
             self.pinged = now;
             world.fleet.ping_all(rand::random);
+            world.fleet.measure_all();
         }
         if now.since(self.collected) >= COLLECT_EVERY {
             self.collected = now;

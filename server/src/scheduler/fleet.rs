@@ -2,7 +2,9 @@
 
 use super::snapshot::{Gate, InputState, NodeState, SessionState, Snapshot, StepState};
 use ouro_common::container::Manifest;
-use ouro_common::device::{HardwareReport, Machine, Memory, NodeProfile, Power, PowerSource, Readings, RuntimeAvailability, Thermal};
+use ouro_common::device::{
+    HardwareReport, Machine, Memory, NodeProfile, Power, PowerSource, Pressure, Readings, RuntimeAvailability, Thermal,
+};
 use ouro_common::id::{BootId, Digest, NodeId, RequestId};
 use ouro_common::mfpi::LinkFactors;
 use ouro_common::step::AdminState;
@@ -56,6 +58,7 @@ fn profile(kind: &str) -> NodeProfile {
         accelerators: vec![],
         power: Power::default(),
         thermal: Thermal::default(),
+        pressure: Pressure::default(),
         warnings: vec![],
     };
     let runtime = |name: &str| RuntimeAvailability { runtime: name.into(), available: true, detail: String::new() };

@@ -6,7 +6,7 @@
 use super::trace::spread;
 use crate::scheduler::snapshot::{Gate, NodeState, SessionState};
 use ouro_common::device::{
-    HardwareReport, Machine as Hardware, Memory, NodeProfile, Power, PowerSource, Readings, RuntimeAvailability, Thermal,
+    HardwareReport, Machine as Hardware, Memory, NodeProfile, Power, PowerSource, Pressure, Readings, RuntimeAvailability, Thermal,
 };
 use ouro_common::id::{BootId, Digest, NodeId};
 use ouro_common::mfpi::{LinkFactors, NodeFactors, reference};
@@ -171,6 +171,7 @@ fn hardware(kind: &str, memory_bytes: u64) -> HardwareReport {
         accelerators: vec![],
         power: Power::default(),
         thermal: Thermal::default(),
+        pressure: Pressure::default(),
         warnings: vec![],
     }
 }

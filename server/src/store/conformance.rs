@@ -48,7 +48,8 @@ macro_rules! conformance_suite {
             ends: a_cancelled_request_names_what_to_stop, a_deadline_ignores_the_wall_clock, an_end_is_final, a_refusal_says_why;
             standing: deaths_of_steps_that_finish_elsewhere_quarantine, a_container_that_keeps_failing_is_switched_off,
                 a_power_cut_is_no_evidence, who_reboots_first_of_many_is_cleared_later, poison_is_kept_away_until_it_is_released,
-                a_suspect_step_runs_alone, a_copy_is_told_from_a_restart, operators_decide_about_nodes, events_are_read_on_from_a_cursor;
+                a_suspect_step_runs_alone, a_copy_is_told_from_a_restart, operators_decide_about_nodes, events_are_read_on_from_a_cursor,
+                a_gate_is_told_to_the_fleet_and_to_the_work_there;
             survival: what_was_acknowledged_is_there_after_a_restart, the_clock_goes_on_after_a_restart;
         }
         #[test]

@@ -11,7 +11,6 @@ use udev::MonitorBuilder;
 
 /// Udevd's own socket: it is there while udevd runs.
 const UDEVD: &str = "/run/udev/control";
-const SUBSYSTEMS: [&str; 2] = ["power_supply", "thermal"];
 
 /// The running thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -22,14 +21,14 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Returns when the socket is bound, so that no later change is missed.
-    pub(super) fn start(bell: Arc<Notify>) -> io::Result<Self> {
+    pub(super) fn start(subsystems: &'static [&'static str], bell: Arc<Notify>) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
         let (ready, started) = mpsc::channel();
         std::thread::Builder::new().name("doorbell".into()).spawn(move || {
-            if let Err(error) = listen(&bell, &stopped, &ready) {
+            if let Err(error) = listen(subsystems, &bell, (&stopped, &ready)) {
                 // Nobody waits for it any more if it failed later than at the start.
                 if let Err(mpsc::SendError(Err(error))) = ready.send(Err(error)) {
-                    tracing::warn!(%error, "udev is no longer listened to: a pulled cable is noticed with the next reading");
+                    tracing::warn!(%error, "udev is no longer listened to: changes are noticed with the next reading");
                 }
             }
         })?;
@@ -38,10 +37,10 @@ impl Listener {
     }
 }
 
-fn listen(bell: &Notify, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<()>>) -> io::Result<()> {
+fn listen(subsystems: &[&str], bell: &Notify, (stopped, ready): (&UnixStream, &mpsc::Sender<io::Result<()>>)) -> io::Result<()> {
     // Where no udevd repeats the kernel's events, as in most containers, the kernel itself is heard.
     let mut monitor = if Path::new(UDEVD).exists() { MonitorBuilder::new()? } else { MonitorBuilder::new_kernel()? };
-    for subsystem in SUBSYSTEMS {
+    for subsystem in subsystems {
         monitor = monitor.match_subsystem(subsystem)?;
     }
     let socket = monitor.listen()?;
@@ -59,7 +58,7 @@ fn listen(bell: &Notify, stopped: &UnixStream, ready: &mpsc::Sender<io::Result<(
         if events.contains(PollFlags::IN) {
             // All that are there are one ring.
             let count = socket.iter().count();
-            tracing::debug!(count, "udev says that a power supply or a thermal zone changed");
+            tracing::debug!(count, ?subsystems, "udev says that something changed");
             if count > 0 {
                 bell.notify_one();
             }

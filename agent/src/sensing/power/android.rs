@@ -113,6 +113,7 @@ fn phone(file: &'static str, percent: Option<f64>, plugged: Option<bool>, status
         status,
         capacity: percent.filter(|p| (0.0..=100.0).contains(p)),
         role: Role::SystemBattery,
+        path: file.to_string(),
         why: format!("from {file}"),
         ..Supply::default()
     };
@@ -121,6 +122,7 @@ fn phone(file: &'static str, percent: Option<f64>, plugged: Option<bool>, status
         kind: Some("Mains".into()),
         online: Some(online),
         role: Role::Mains,
+        path: file.to_string(),
         why: format!("from {file}"),
         ..Supply::default()
     });

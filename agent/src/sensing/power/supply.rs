@@ -58,6 +58,8 @@ impl Status {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Supply {
     pub(crate) name: String,
+    /// Where it was read.
+    pub(crate) path: String,
     pub(crate) kind: Option<String>,
     pub(crate) scope: Option<String>,
     pub(crate) online: Option<bool>,
@@ -84,6 +86,7 @@ impl Supply {
             percent: percent.map(|p| (p * 10.0).round() / 10.0),
             counts: self.role != Role::Other,
             why: self.why.clone(),
+            path: self.path.clone(),
         }
     }
 }
@@ -121,6 +124,7 @@ fn read_one(scan: &Scan<'_>, place: &Place) -> Supply {
         .map(|percent| percent.min(100.0));
     let mut supply = Supply {
         name: place.name().to_string(),
+        path: place.to_string(),
         kind: attributes.text("type"),
         scope: attributes.text("scope"),
         online: attributes.flag("online"),

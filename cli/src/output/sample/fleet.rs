@@ -2,9 +2,10 @@
 
 use super::{name, node_id};
 use ouro_common::container::{MediaType, Port};
-use ouro_common::device::{PowerSource, RuntimeAvailability, Warning};
+use ouro_common::device::{PowerSource, Pressure, RuntimeAvailability, Stall, StallTime, Warning};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::Digest;
+use ouro_common::mfpi::Gate;
 use ouro_common::module::ModuleState;
 use ouro_common::step::AdminState;
 use std::collections::BTreeMap;
@@ -25,7 +26,12 @@ pub(crate) fn nodes() -> NodesDocument {
         accelerators: vec![],
         battery_percent: Some(67.0),
         charging: Some(true),
+        gate: Gate::Light("others use 97 % of the processor".into()),
         rtt_ms: Some(12.4),
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: None,
+        disk_bytes_per_s: None,
         mfpi: Some(0.82),
         warnings: (0..4)
             .map(|n| Warning {
@@ -35,6 +41,7 @@ pub(crate) fn nodes() -> NodesDocument {
             .collect(),
         ..server.clone()
     };
+    let waited = StallTime { avg10_percent: 4.5, avg60_percent: 2.25, avg300_percent: 0.5, total_us: 7_000_000 };
     let phone = NodeView {
         id: node_id(3),
         name: "pixel-of-the-living-room-with-a-long-name".into(),
@@ -44,6 +51,8 @@ pub(crate) fn nodes() -> NodesDocument {
         power: PowerSource::Battery,
         charging: Some(false),
         battery_percent: Some(12.0),
+        gate: Gate::Refuse("battery at 12 % and not charging".into()),
+        pressure: Pressure { cpu: Some(Stall { some: waited, full: None }), ..Pressure::default() },
         warnings: vec![],
         ..laptop.clone()
     };
@@ -71,7 +80,13 @@ fn server() -> NodeView {
         battery_percent: None,
         charging: None,
         max_c: Some(61.4),
+        gate: Gate::Normal,
+        pressure: Pressure::default(),
         rtt_ms: Some(0.62),
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: None,
+        disk_bytes_per_s: None,
         mfpi: Some(2.314),
         slots: 4,
         busy: 1,
@@ -104,7 +119,13 @@ fn unknown() -> NodeView {
         battery_percent: None,
         charging: None,
         max_c: None,
+        gate: Gate::Normal,
+        pressure: Pressure::default(),
         rtt_ms: None,
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: None,
+        disk_bytes_per_s: None,
         mfpi: None,
         slots: 0,
         busy: 0,

@@ -246,3 +246,19 @@ impl Ground {
         self.store.open_session(node, arrival).await.unwrap()
     }
 }
+
+pub(crate) async fn a_gate_is_told_to_the_fleet_and_to_the_work_there(make: Make) {
+    let ground = Ground::new(&make);
+    let (here, there) = (ground.node("here").await, ground.node("there").await);
+    let request = ground.request(&single()).await;
+    ground.place(request, "s1", &here).await;
+    ground.store.note_gate(here.id, "light", "on battery, at 80 %").await.unwrap();
+    ground.store.note_gate(there.id, "refuse", "too hot").await.unwrap();
+    let events = ground.store.changes_since(None, 100).await.unwrap();
+    let light = events.iter().find(|e| e.kind == "light").unwrap();
+    assert_eq!((light.node, light.text.as_str()), (Some(here.id), "on battery, at 80 %"));
+    assert!(events.iter().any(|e| e.kind == "refuse" && e.node == Some(there.id)));
+    let trace = ground.store.view(request).await.unwrap().unwrap().trace;
+    let told: Vec<_> = trace.events.iter().filter(|e| ["light", "refuse"].contains(&e.kind.as_str())).collect();
+    assert!(told.len() == 1 && told[0].text == "here is light: on battery, at 80 %", "{told:?}");
+}

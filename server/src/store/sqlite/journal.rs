@@ -4,7 +4,7 @@ use super::columns::{Count, Text, count, text};
 use super::db::Db;
 use super::verb_error::Outcome;
 use ouro_common::document::FleetEvent;
-use ouro_common::id::{NodeId, RequestId};
+use ouro_common::id::{Name, NodeId, RequestId};
 use rusqlite::params;
 
 /// Events that are kept; the oldest go first.
@@ -37,6 +37,16 @@ pub(super) fn note(db: &Db<'_>, kind: &str, about: About, words: &str) -> Outcom
     )?;
     db.run("DELETE FROM fleet_events WHERE seq <= ?1", [db.conn.last_insert_rowid() - KEPT])?;
     Ok(())
+}
+
+/// A node may be given more or less than before.
+pub(super) fn gate(db: &Db<'_>, node: NodeId, level: &str, words: &str) -> Outcome<()> {
+    note(db, level, About::Node(node), words)?;
+    let name: Option<String> = db.one("SELECT name FROM nodes WHERE id = ?1", [text(&node)], |row| row.get(0))?;
+    let told = format!("{} is {level}: {words}", name.unwrap_or_else(|| node.to_string()));
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Text<RequestId>>(0)?.0, row.get::<_, Text<Name>>(1)?.0));
+    let working = db.all("SELECT request, step FROM attempts WHERE node = ?1 AND state = 'assigned'", [text(&node)], read)?;
+    working.iter().try_for_each(|(request, step)| db.event(*request, level, Some(step), &told))
 }
 
 /// Events after the cursor, oldest first; without a cursor the newest.

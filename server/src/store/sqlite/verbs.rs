@@ -166,6 +166,10 @@ impl Store for SqliteStore {
         let (id, by) = (id.to_string(), by.to_string());
         self.write(move |db| poison::release(db, &id, &by)).await
     }
+    async fn note_gate(&self, node: NodeId, level: &str, words: &str) -> Answer<()> {
+        let (level, words) = (level.to_string(), words.to_string());
+        self.write(move |db| journal::gate(db, node, &level, &words)).await
+    }
     async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Answer<Vec<FleetEvent>> {
         self.read(move |db| journal::since(db, cursor, limit)).await
     }

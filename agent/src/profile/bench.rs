@@ -1,0 +1,110 @@
+//! What was measured, kept for the machine it holds for: the processor, its threads, the memory and the kernel.
+//!
+//! A measurement on a busy machine is better than none and no truth: it is used, and taken again when the machine is idle.
+
+use super::{kernel_text, logical_cpus};
+use crate::durable::{self, Keep};
+use crate::sensing::bandwidth;
+use crate::sensing::host_root::HostRoot;
+use crate::sensing::readings::Sampler;
+use ouro_common::device::Achieved;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Duration;
+
+/// Others took more than this of the processor while it was measured: the figure is too low.
+const BUSY: f64 = 0.10;
+/// Others take less than this now: a measurement is worth its two seconds.
+const IDLE: f64 = 0.05;
+/// How long the processor is watched before it counts as idle.
+const WATCHED: Duration = Duration::from_secs(2);
+
+/// `bench.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Bench {
+    machine: String,
+    achieved: Achieved,
+}
+
+/// What was measured on this machine before, if anything was.
+pub(super) fn read(path: &Path) -> Option<Achieved> {
+    let bench: Bench = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    (bench.machine == machine_key()).then_some(bench.achieved)
+}
+
+/// Keeps a measurement for the next start.
+pub(super) fn keep(path: &Path, achieved: Achieved) {
+    let json = serde_json::to_vec_pretty(&Bench { machine: machine_key(), achieved }).unwrap_or_default();
+    if let Err(error) = durable::write(path, &json, Keep::ThroughCrash) {
+        tracing::warn!(%error, "the measurement could not be kept and is made again at the next start");
+    }
+}
+
+/// Whether there is a figure that can be believed.
+pub(super) fn is_settled(achieved: Option<&Achieved>) -> bool {
+    achieved.is_some_and(|a| a.foreign_load.is_none_or(|load| load <= BUSY))
+}
+
+/// Whether `new` is to take the place of `old`: it was less disturbed.
+pub(super) fn is_better(new: &Achieved, old: Option<&Achieved>) -> bool {
+    let disturbed = |a: &Achieved| a.foreign_load.unwrap_or(0.0);
+    old.is_none_or(|old| disturbed(new) < disturbed(old))
+}
+
+/// Why the machine this process runs on is not to be measured now, whatever machine it plays.
+pub(super) fn unfit_now() -> Option<String> {
+    bandwidth::unfit(&Sampler::new().sample(&HostRoot::live(), Duration::ZERO))
+}
+
+/// Whether that machine is idle and fit to be measured; takes two seconds to find out.
+pub(super) fn is_idle_now() -> bool {
+    let (root, mut sampler) = (HostRoot::live(), Sampler::new());
+    sampler.sample(&root, Duration::ZERO);
+    std::thread::sleep(WATCHED);
+    let readings = sampler.sample(&root, Duration::ZERO);
+    readings.foreign_load.is_some_and(|load| load < IDLE) && bandwidth::unfit(&readings).is_none()
+}
+
+fn machine_key() -> String {
+    let cpuinfo = kernel_text("cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find(|l| l.starts_with("model name") || l.starts_with("Hardware")).unwrap_or_default();
+    let memory = kernel_text("meminfo").unwrap_or_default().lines().next().unwrap_or_default().to_string();
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    format!("{model} | {} threads | {memory} | {kernel}", logical_cpus())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ouro_common::device::MemoryRates;
+
+    fn achieved(foreign_load: f64) -> Achieved {
+        let rates = MemoryRates { read_bytes_per_s: 1e10, copy_bytes_per_s: 9e9, triad_bytes_per_s: 9e9 };
+        Achieved {
+            all_threads: rates,
+            one_thread: rates,
+            flops_per_s: 1e11,
+            threads: 2,
+            foreign_load: Some(foreign_load),
+        }
+    }
+
+    #[test]
+    fn what_was_measured_on_a_busy_machine_is_measured_again() {
+        assert!(!is_settled(None) && !is_settled(Some(&achieved(0.4))) && is_settled(Some(&achieved(0.02))));
+        assert!(is_better(&achieved(0.1), Some(&achieved(0.4))) && is_better(&achieved(0.9), None));
+        assert!(!is_better(&achieved(0.4), Some(&achieved(0.1))), "nor does a worse one replace it");
+    }
+
+    #[test]
+    fn a_measurement_holds_for_this_machine_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bench.json");
+        assert_eq!(read(&path), None);
+        keep(&path, achieved(0.0));
+        assert_eq!(read(&path), Some(achieved(0.0)));
+        let other = std::fs::read_to_string(&path).unwrap().replace(" threads", "0 threads");
+        std::fs::write(&path, other).unwrap();
+        assert_eq!(read(&path), None);
+    }
+}
