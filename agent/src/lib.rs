@@ -16,6 +16,7 @@ pub mod join;
 pub mod local_api;
 pub mod logs;
 pub mod metric;
+pub mod model_cli;
 pub mod modules;
 pub mod oci;
 pub mod profile;
