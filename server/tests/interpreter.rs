@@ -57,7 +57,8 @@ fn samples() -> Catalogue {
 fn tool(name: &str, summary: &str, takes: &str, gives: &str) -> Container {
     container(&format!(
         "name = \"{name}\"\nversion = \"1.0.0\"\nsummary = \"{summary}\"\nruntime = \"oci\"\n\
-         inputs = [{{ port = \"in\", media = \"{takes}\" }}]\noutputs = [{{ port = \"out\", media = \"{gives}\" }}]"
+         inputs = [{{ port = \"in\", media = \"{takes}\" }}]\noutputs = [{{ port = \"out\", media = \"{gives}\" }}]\n\
+         [oci]\nargs = [\"/bin/tool\"]\n[needs]\nmemory_bytes = 67108864"
     ))
 }
 

@@ -87,7 +87,8 @@ fn random_container() -> impl Strategy<Value = Container> {
             let gives = outputs.iter().enumerate().map(|(i, m)| format!("{{ port = \"text{i}\", media = \"{m}\" }}")).collect();
             let summary = serde_json::to_string(&format!("Does {word}")).unwrap();
             container(&format!(
-                "name = \"mystery-{n}\"\nversion = \"1.{n}.0\"\nsummary = {summary}\nruntime = \"oci\"\ninputs = [{}]\noutputs = [{}]",
+                "name = \"mystery-{n}\"\nversion = \"1.{n}.0\"\nsummary = {summary}\nruntime = \"oci\"\ninputs = [{}]\noutputs = [{}]\n\
+                 [oci]\nargs = [\"/bin/tool\"]\n[needs]\nmemory_bytes = 67108864",
                 ports(takes),
                 ports(gives)
             ))

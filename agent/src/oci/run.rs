@@ -36,6 +36,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Counts the runs of this process, those of runtimes that were only tried included: what one of them leaves is still being
+/// removed when the next begins.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
 /// The most bytes in `/out`, where the manifest names more: it is memory.
 const MOST_OUT_BYTES: u64 = 1 << 30;
 
@@ -71,7 +75,6 @@ pub(super) struct Machine {
 #[derive(Clone)]
 pub struct Oci {
     machine: Arc<Machine>,
-    count: Arc<AtomicU64>,
     tasks: TaskTracker,
 }
 
@@ -121,7 +124,7 @@ impl Oci {
         if let Err(error) = rustix::process::set_child_subreaper(Pid::from_raw(1)) {
             tracing::warn!(%error, "how containers end cannot be seen");
         }
-        Self { machine, count: Arc::default(), tasks: TaskTracker::new() }
+        Self { machine, tasks: TaskTracker::new() }
     }
 
     /// Runs a container; its outputs are in `out` of the job's folder when this returns.
@@ -211,7 +214,7 @@ impl Oci {
 
     fn enclose(&self, rootfs: &Path, plan: &Plan<'_>) -> Result<Boxed, RunFailure> {
         let machine = &self.machine;
-        let name = format!("ouro-{}-{}-{}", machine.options.agent, std::process::id(), self.count.fetch_add(1, Ordering::Relaxed));
+        let name = format!("ouro-{}-{}-{}", machine.options.agent, std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let owner = bundle::owner(&machine.confinement);
         let enclosure = Enclosure::make(&machine.options.runs, &name, plan.out_bytes, owner).map_err(rejected("its folder"))?;
         let boxed = Boxed { machine: machine.clone(), name, enclosure, first: None, tasks: self.tasks.clone(), closed: false };

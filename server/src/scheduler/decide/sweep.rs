@@ -42,7 +42,7 @@ impl Scratch {
     }
 }
 
-/// How many nodes were refused for each reason, and the first of them.
+/// How many nodes were refused for each reason, and the first of them by their ids.
 struct Tally {
     counts: [u32; RANKS],
     examples: [[u32; EXAMPLES]; RANKS],
@@ -51,9 +51,13 @@ struct Tally {
 impl Tally {
     fn add(&mut self, verdict: u8, at: usize) {
         let verdict = usize::from(verdict) % RANKS;
-        let seen = self.counts[verdict] as usize;
-        if seen < EXAMPLES {
-            self.examples[verdict][seen] = at as u32;
+        let (at, kept) = (at as u32, EXAMPLES.min(self.counts[verdict] as usize));
+        let examples = &mut self.examples[verdict];
+        // Not always at the end: what is refused for its predicted time is known only after all nodes were filtered.
+        let place = examples[..kept].partition_point(|earlier| *earlier < at);
+        if place < EXAMPLES {
+            examples[place..EXAMPLES.min(kept + 1)].rotate_right(1);
+            examples[place] = at;
         }
         self.counts[verdict] += 1;
     }
