@@ -74,6 +74,8 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
         NodeEvent::Announced(mut announcement) => {
             world.trusted.check(&mut announcement);
             world.store.announce(node, epoch, &announcement).await?;
+            let ready = announcement.ready_containers().count();
+            tracing::info!(%node, modules = announcement.placements.len(), containers = ready, "announced");
             world.node_changed(node);
             world.doorbell.notify_one();
         }
