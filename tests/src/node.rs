@@ -224,3 +224,18 @@ impl Node {
         self.process.as_ref().map(Process::report)
     }
 }
+
+/// An agent that was killed leaves its modules mounted, and their devices read-only, until its next start, which this one will not
+/// have.
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.process = None;
+        for mount in std::fs::read_dir(self.home.join("agent/mounts")).into_iter().flatten().flatten() {
+            let quietly = |command: &mut Command| drop(command.stderr(std::process::Stdio::null()).status());
+            quietly(Command::new("umount").arg("--lazy").arg(mount.path()));
+            if let Some((slot, _)) = mount.file_name().to_str().and_then(|name| name.split_once('-')) {
+                quietly(Command::new("blockdev").arg("--setrw").arg(format!("/dev/{slot}")));
+            }
+        }
+    }
+}

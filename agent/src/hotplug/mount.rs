@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// `BLKROSET` of `linux/fs.h`: sets a block device read-only, or writable again.
 const BLKROSET: rustix::ioctl::Opcode = rustix::ioctl::opcode::none(0x12, 93);
 
+/// Ends the slot in a mount folder's name; no device has it in its own.
+const NAME_END: char = '-';
+
 /// A device could not be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
@@ -44,16 +47,19 @@ pub struct Mounts {
 }
 
 impl Mounts {
-    /// The mounts in `folder`; what an earlier run left there is unmounted.
+    /// The mounts in `folder`; what an earlier run left there is unmounted, and its device may be written again.
     ///
     /// # Errors
     /// What the file system refused.
-    pub fn open(folder: PathBuf) -> Result<Self, FileError> {
+    pub fn open(folder: PathBuf, root: &HostRoot) -> Result<Self, FileError> {
         durable::make_folder(&folder)?;
         // Mount points are compared as the kernel names them.
         let folder = fs::canonicalize(&folder).map_err(FileError::at(&folder))?;
         for entry in fs::read_dir(&folder).map_err(FileError::at(&folder))?.flatten() {
             release(&entry.path());
+            if let Some((slot, _)) = entry.file_name().to_str().and_then(|name| name.split_once(NAME_END)) {
+                let_write(root, slot);
+            }
         }
         Ok(Self { folder })
     }
@@ -63,13 +69,13 @@ impl Mounts {
         &self.folder
     }
 
-    /// Mounts the device `slot`; `name` becomes the folder's name, which no other mount may have.
+    /// Mounts the device `slot`; `suffix` tells its folder from every other mount's.
     ///
     /// # Errors
     /// [`MountError`]; then nothing is mounted.
-    pub fn mount(&self, root: &HostRoot, slot: &str, name: &str, filesystem: Filesystem) -> Result<PathBuf, MountError> {
+    pub fn mount(&self, root: &HostRoot, slot: &str, suffix: &str, filesystem: Filesystem) -> Result<PathBuf, MountError> {
         let device = root.dev(slot);
-        let at = self.folder.join(name);
+        let at = self.folder.join(format!("{slot}{NAME_END}{suffix}"));
         release(&at);
         durable::make_folder(&at)?;
         let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSYMFOLLOW;
@@ -106,6 +112,15 @@ pub fn release(at: &Path) {
     }
 }
 
+/// Lets a device be written again that was set read-only for a mount. The flag stays with a loop device, or a reader of cards, when
+/// what was in it has gone. That the device is gone as well is no error.
+pub fn let_write(root: &HostRoot, slot: &str) {
+    // Not even opening a broken device may hold anybody up.
+    let device = PathBuf::from(root.dev(slot).as_str());
+    let thread = std::thread::Builder::new().name(format!("release {slot}"));
+    drop(thread.spawn(move || set_read_only(&device, false)));
+}
+
 /// Sets a device read-only, or lets it be written again.
 ///
 /// # Errors
@@ -134,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_no_device_is_not_mounted_and_leaves_no_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let mounts = Mounts::open(dir.path().join("mounts")).unwrap();
+        let mounts = Mounts::open(dir.path().join("mounts"), &HostRoot::live()).unwrap();
         let missing = mounts.mount(&HostRoot::live(), "ouro-no-such-device", "x", Filesystem::Ext4).unwrap_err();
         assert!(matches!(missing, MountError::Damaged(Errno::NOENT)), "{missing}");
         assert_eq!(fs::read_dir(mounts.folder()).unwrap().count(), 0);

@@ -11,7 +11,7 @@ use crate::config::DevicesConfig;
 use crate::durable::FileError;
 use crate::hotplug::intent::Intents;
 use crate::hotplug::look::{Device, Insertion, look};
-use crate::hotplug::mount::{MountError, Mounts, release, set_read_only};
+use crate::hotplug::mount::{MountError, Mounts, let_write, release, set_read_only};
 use crate::hotplug::plan::{Action, Known, Rules, Stage, Waiting, next};
 use crate::hotplug::superblock::{Probe, probe};
 use crate::sensing::host_root::HostRoot;
@@ -102,7 +102,7 @@ impl Devices {
         if !options.root.is_live() || options.config.watch.is_empty() {
             return Ok(None);
         }
-        let mounts = Mounts::open(options.mounts.clone())?;
+        let mounts = Mounts::open(options.mounts.clone(), &options.root)?;
         let intents = Intents::open(options.intents.clone(), options.boot)?;
         let rules = Rules { ask: options.config.ask.clone(), suspects: intents.suspects(), ..Rules::default() };
         Ok(Some(Self {
@@ -280,6 +280,7 @@ impl Devices {
             tracing::info!(slot, label = open.hold.seat().label, "a module was pulled out");
             open.hold.let_go();
             release(&open.hold.seat().at);
+            let_write(&self.options.root, slot);
         }
         let gone = self.known.remove(slot);
         gone.is_some_and(|known| !matches!(known.stage, Stage::Foreign | Stage::Probing))
@@ -354,7 +355,7 @@ impl Devices {
             let seat = open.hold.seat();
             open.hold.let_go();
             release(&seat.at);
-            // It was set so by this agent; a device that is gone needs nothing.
+            // The process is about to end: this one is waited for.
             let _ = set_read_only(Path::new(self.options.root.dev(&seat.slot).as_str()), false);
         }
         self.known.clear();
@@ -369,9 +370,12 @@ fn open(
     (slot, device, probe): (&str, &Device, &Probe),
 ) -> Result<(Arc<Hold>, Image), OpenError> {
     let _intent = intents.begin(&probe.fingerprint, slot, probe.label.as_deref(), "mount")?;
-    let name = format!("{slot}-{}-{}", device.insertion.diskseq, unix_ms());
-    let at = mounts.mount(root, slot, &name, probe.filesystem)?;
-    let image = Image::read(&at).inspect_err(|_| release(&at))?;
+    let suffix = format!("{}-{}", device.insertion.diskseq, unix_ms());
+    let at = mounts.mount(root, slot, &suffix, probe.filesystem)?;
+    let image = Image::read(&at).inspect_err(|_| {
+        release(&at);
+        let_write(root, slot);
+    })?;
     let seat = Seat {
         slot: slot.into(),
         insertion: device.insertion,
