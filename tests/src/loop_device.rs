@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A block device whose content is a file.
 #[derive(Debug)]
@@ -28,11 +29,7 @@ impl LoopDevice {
         if !rustix::process::geteuid().is_root() {
             return Err("a loop device needs root".into());
         }
-        let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output().map_err(|e| format!("losetup: {e}"))?;
-        if !output.status.success() {
-            return Err(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim()));
-        }
-        Ok(Self { path: PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()) })
+        losetup(Command::new("losetup").args(["--find", "--show"]).arg(file)).map(|path| Self { path: PathBuf::from(path) })
     }
 
     /// The device's name: the slot that an agent knows it by.
@@ -54,21 +51,29 @@ impl LoopDevice {
     /// # Errors
     /// What losetup says.
     pub fn attach(&self, file: &Path) -> Result<(), String> {
-        let output = Command::new("losetup")
-            .arg("--read-only")
-            .arg(&self.path)
-            .arg(file)
-            .output()
-            .map_err(|e| format!("losetup: {e}"))?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        }
+        losetup(Command::new("losetup").arg("--read-only").arg(&self.path).arg(file)).map(drop)
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Attaches, and gives what was printed. A device whose last mount is only just gone is busy for a moment: then again, for ten
+/// seconds at most.
+fn losetup(command: &mut Command) -> Result<String, String> {
+    let start = Instant::now();
+    loop {
+        let output = command.output().map_err(|e| format!("losetup: {e}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_string());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        if !said.contains("busy") || start.elapsed() > Duration::from_secs(10) {
+            return Err(said);
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
