@@ -29,7 +29,11 @@ impl LoopDevice {
         if !rustix::process::geteuid().is_root() {
             return Err("a loop device needs root".into());
         }
-        losetup(Command::new("losetup").args(["--find", "--show"]).arg(file)).map(|path| Self { path: PathBuf::from(path) })
+        let path = PathBuf::from(losetup(Command::new("losetup").args(["--find", "--show"]).arg(file))?);
+        // A loop device, unlike a stick, is the same device for the next file: it stays read-only where an agent that was killed
+        // had made it so.
+        let _ = Command::new("blockdev").arg("--setrw").arg(&path).status();
+        Ok(Self { path })
     }
 
     /// The device's name: the slot that an agent knows it by.
