@@ -44,9 +44,10 @@ pub(crate) struct Passed {
     pub(crate) memory_unknown: bool,
 }
 
-/// Whether the container is on the node: on a module, or in memory still.
+/// Whether the container is on a module of the node. That it is in memory still does not count: heartbeats say so for seconds
+/// after its module was pulled out, and a step that is given to the node in the meantime fails as often as it is tried.
 pub(crate) fn holds(node: &NodeState, wanted: &Wanted<'_>) -> bool {
-    node.present.contains_key(&wanted.step.container) || node.loaded.contains(&wanted.step.container)
+    node.present.contains_key(&wanted.step.container)
 }
 
 /// All filters that need no prediction.

@@ -1,4 +1,4 @@
-//! What happened when in the guest, by its own monotonic clock: kernel, agent and server write into one journal.
+//! What happened when in the guest, by its own monotonic clock: the kernel's events, and the journal of agent and server.
 
 use crate::guest::Guest;
 use anyhow::{Context as _, Result};
@@ -32,12 +32,15 @@ impl Chronicle {
         Ok(Self(lines))
     }
 
-    /// Begins to write down when the kernel's events of block devices come.
+    /// Begins to write down when the kernel's events of cards and drives come. Its own messages have another clock, which an
+    /// emulated machine lets drift.
     ///
     /// # Errors
     /// When the guest refuses.
     pub(crate) fn begin(guest: &mut Guest) -> Result<()> {
-        let monitor = format!("setsid stdbuf -oL udevadm monitor --kernel --subsystem-match=block > {EVENTS} 2>&1 < /dev/null &");
+        let monitor = format!(
+            "setsid stdbuf -oL udevadm monitor --kernel --subsystem-match=block --subsystem-match=pci > {EVENTS} 2>&1 < /dev/null &"
+        );
         guest.sh(&monitor).map(drop)
     }
 
