@@ -3,6 +3,7 @@
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
 use crate::interpreter::Interpreter;
+use crate::log_calls::LogCalls;
 use crate::reconcile::LiveAttempts;
 use crate::relay::Relay;
 use crate::scheduler::Columns;
@@ -31,6 +32,8 @@ pub struct World {
     pub fleet: Fleet,
     /// Blobs in transit.
     pub relay: Relay,
+    /// Questions to nodes about what steps said.
+    pub log_calls: LogCalls,
     /// Who watches what.
     pub watchers: Watchers,
     /// Turns requests into plans.
@@ -104,6 +107,7 @@ impl World {
             blobs: parts.blobs,
             fleet: Fleet::default(),
             relay: Relay::default(),
+            log_calls: LogCalls::default(),
             watchers: Watchers::default(),
             interpreter: parts.interpreter,
             authority: parts.authority,
