@@ -78,8 +78,7 @@ async fn send(world: &Arc<World>, wanted: &Wanted, parts: &Parts) -> Result<(), 
         }
     }
     while reading.join_next().await.is_some() {}
-    let verdict = reader.seen().verdict();
-    verdict
+    reader.seen().verdict()
 }
 
 /// Whether everything that was asked for has ended.
