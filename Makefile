@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build modules demo test fuzz test-faults test-arm test-vm lint bench bench-memory bench-idle install
+.PHONY: help prepare build modules demo test fuzz test-faults test-arm test-vm lint bench bench-engine bench-memory bench-idle install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -78,11 +78,16 @@ bench-idle: build ## an agent at rest for IDLE_SECONDS (600), beside prometheus-
 # Where the units point is PREFIX; the folder that a package is made from, DESTDIR, is in no file.
 INSTALL_PROFILE ?= release
 INSTALL_FROM = $(TARGET_DIR)/$(if $(filter dev,$(INSTALL_PROFILE)),debug,$(INSTALL_PROFILE))
+bench-engine: prepare ## measure the engine on random models of 2 GB, beside llama-bench where it is installed
+	@cargo build --locked -p ouro-agent --bins --release
+	@OURO_BIN_DIR=$(TARGET_DIR)/release tests/bench/engine/run
+
 install: prepare ## build for speed and install into $(DESTDIR)$(PREFIX)
 	@cargo build --locked --workspace --bins --profile $(INSTALL_PROFILE)
 	@for bin in ouro-agent ouro-server ouroctl; do install -D -m 0755 $(INSTALL_FROM)/$$bin $(DESTDIR)$(PREFIX)/bin/$$bin; done
 	@for unit in ouro-agent ouro-server; do \
 	    install -D -m 0644 systemd/$$unit.service $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; \
 	    sed -i 's,/usr/bin/,$(PREFIX)/bin/,' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done
+	@install -D -m 0644 systemd/90-ouroboros-modules.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/90-ouroboros-modules.rules
 	@install -D -m 0644 systemd/ouroboros.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/ouroboros.conf
 	@echo "installed in $(DESTDIR)$(PREFIX); docs/operations.md says how to start it"

@@ -6,6 +6,8 @@ use crate::home::AgentHome;
 use crate::hwdetect::{self, HwdetectOptions, HwdetectOutput};
 use crate::join::{TokenSource, join, read_token};
 use crate::local_api::ask_status;
+use crate::model_cli::bench::{self, BenchArgs};
+use crate::model_cli::say::{self, SayArgs};
 use crate::profile::host_name;
 use crate::snapshot::{self, SnapshotOptions};
 use crate::workers::child::{self, WorkerArgs};
@@ -72,6 +74,10 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
+    /// Measure how fast a language model is on this machine.
+    Bench(BenchArgs),
+    /// Put a prompt to a language model, without a server and without the agent.
+    RunModel(SayArgs),
     /// Run containers for the agent that started this process.
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -88,6 +94,8 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
     }
     match command.verb {
         Some(Verb::Worker(args)) => child::run(&args).map_err(|e| Fault::new(FaultCode::Internal, format!("{e:#}"))),
+        Some(Verb::Bench(args)) => bench::run(&args, out),
+        Some(Verb::RunModel(args)) => say::run(&args, out),
         Some(Verb::Hwdetect { root, output, measure }) => {
             let output = if output == "json" { HwdetectOutput::Json } else { HwdetectOutput::Table };
             let detected = hwdetect::run(&HwdetectOptions { root, output, measure }, out);

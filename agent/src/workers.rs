@@ -5,7 +5,7 @@ pub mod pool;
 pub mod probe;
 pub(crate) mod process;
 pub mod protocol;
-mod sandbox;
+pub(crate) mod sandbox;
 
 pub use pool::{Pool, PoolOptions, RunFailure, RunTimes};
 pub use process::WorkerOptions;

@@ -29,6 +29,7 @@ pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod tokens;
 pub(crate) mod trace;
+pub(crate) mod trusted_keys;
 
 pub(crate) use style::{Style, Tone};
 

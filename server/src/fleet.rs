@@ -38,6 +38,8 @@ pub enum NodeCommand {
     Forget(Vec<Digest>),
     /// Send a part of what an attempt said.
     SendLog(LogQuestion),
+    /// Use modules that these keys have signed, and no others.
+    TrustedKeys(Vec<String>),
     /// A heartbeat came.
     HeartbeatAck(u64),
     /// Answer at once.
@@ -296,6 +298,11 @@ impl Fleet {
             link: link(s),
             delivered_bytes_per_s: s.measured.and_then(|m| m.delivered_bytes_per_s),
         })
+    }
+
+    /// Every node that has a session.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.table().keys().copied().collect()
     }
 
     /// Whether a node has a session.

@@ -9,6 +9,7 @@ use crate::relay::Relay;
 use crate::scheduler::Columns;
 use crate::scheduler::replay::Replays;
 use crate::store::{NodeRecord, Store, StoreError, Ticker};
+use crate::trust::TrustedKeys;
 use crate::watch::Watchers;
 
 use ouro_common::container::{Container, Manifest};
@@ -42,6 +43,8 @@ pub struct World {
     pub authority: Authority,
     /// Wall time, for certificates and display.
     pub ticker: Arc<dyn Ticker>,
+    /// Whose modules are used.
+    pub trusted: TrustedKeys,
     /// This process.
     pub instance: InstanceId,
     /// Whether every new node waits for approval.
@@ -93,6 +96,8 @@ pub struct WorldParts {
     pub authority: Authority,
     /// Wall time.
     pub ticker: Arc<dyn Ticker>,
+    /// Whose modules are used.
+    pub trusted: TrustedKeys,
     /// This process.
     pub instance: InstanceId,
     /// Whether every new node waits for approval.
@@ -112,6 +117,7 @@ impl World {
             interpreter: parts.interpreter,
             authority: parts.authority,
             ticker: parts.ticker,
+            trusted: parts.trusted,
             instance: parts.instance,
             require_approval: parts.require_approval,
             doorbell: Notify::new(),

@@ -7,7 +7,7 @@ use crate::durable::{self, Keep};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
 use crate::sensing::readings::Sampler;
-use ouro_common::device::Achieved;
+use ouro_common::device::{Achieved, Readings};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +16,12 @@ use std::time::Duration;
 const BUSY: f64 = 0.10;
 /// Others take less than this now: a measurement is worth its two seconds.
 const IDLE: f64 = 0.05;
+/// Others take less than this: good enough where there is no figure at all.
+const HALF: f64 = 0.5;
+/// Others take more than this: the start of the agent does not wait for a measurement.
+const CROWDED: f64 = 0.9;
+/// How long the load is looked at before the first measurement.
+const GLANCE: Duration = Duration::from_millis(300);
 /// How long the processor is watched before it counts as idle.
 const WATCHED: Duration = Duration::from_secs(2);
 
@@ -51,18 +57,27 @@ pub(super) fn is_better(new: &Achieved, old: Option<&Achieved>) -> bool {
     old.is_none_or(|old| disturbed(new) < disturbed(old))
 }
 
-/// Why the machine this process runs on is not to be measured now, whatever machine it plays.
+/// Why the machine this process runs on is not to be measured now, whatever machine it plays. Between many others a measurement
+/// takes long and says nothing.
 pub(super) fn unfit_now() -> Option<String> {
-    bandwidth::unfit(&Sampler::new().sample(&HostRoot::live(), Duration::ZERO))
+    let readings = watch_load(GLANCE);
+    let crowded = readings.foreign_load.filter(|load| *load > CROWDED);
+    bandwidth::unfit(&readings).or_else(|| crowded.map(|load| format!("others use {:.0} % of the processor", load * 100.0)))
 }
 
-/// Whether that machine is idle and fit to be measured; takes two seconds to find out.
-pub(super) fn is_idle_now() -> bool {
+/// Whether that machine is idle and fit to be measured; takes two seconds to find out. Without any figure yet half of it will do.
+pub(super) fn is_idle_now(has_figure: bool) -> bool {
+    let readings = watch_load(WATCHED);
+    let limit = if has_figure { IDLE } else { HALF };
+    readings.foreign_load.is_some_and(|load| load < limit) && bandwidth::unfit(&readings).is_none()
+}
+
+/// The readings of the live machine, with the load of this long.
+fn watch_load(time: Duration) -> Readings {
     let (root, mut sampler) = (HostRoot::live(), Sampler::new());
     sampler.sample(&root, Duration::ZERO);
-    std::thread::sleep(WATCHED);
-    let readings = sampler.sample(&root, Duration::ZERO);
-    readings.foreign_load.is_some_and(|load| load < IDLE) && bandwidth::unfit(&readings).is_none()
+    std::thread::sleep(time);
+    sampler.sample(&root, Duration::ZERO)
 }
 
 fn machine_key() -> String {

@@ -80,7 +80,8 @@ impl ProfileKeeper {
         if bench::is_settled(before.as_ref()) || self.options.steps.busy() > 0 {
             return;
         }
-        if !tokio::task::spawn_blocking(bench::is_idle_now).await.unwrap_or(false) || self.options.steps.busy() > 0 {
+        let has_figure = before.is_some();
+        if !tokio::task::spawn_blocking(move || bench::is_idle_now(has_figure)).await.unwrap_or(false) || self.options.steps.busy() > 0 {
             return;
         }
         let options = &self.options.profile;

@@ -26,6 +26,9 @@ const BUFFER_BYTES: std::ops::RangeInclusive<usize> = (192 << 20)..=(3 << 30);
 const TIME_EACH: Duration = Duration::from_millis(190);
 /// Fewer passes would let one interruption decide.
 const LEAST_PASSES: usize = 8;
+/// After this no pass more is begun: on a machine that is slow or crowded the start of the agent must not wait for them. The
+/// figure then says how crowded it was, and is taken again.
+const TIME_MOST: Duration = Duration::from_millis(500);
 /// A pass takes one part of each array in turn: short enough to fit between two interruptions, and when a part comes round
 /// again the others have driven it out of the caches.
 const PARTS: usize = 4;
@@ -177,11 +180,16 @@ fn own_best(mut pass: impl FnMut()) -> f64 {
         let begun = Instant::now();
         pass();
         best = best.min(begun.elapsed().as_secs_f64());
-        if passes >= LEAST_PASSES && started.elapsed() >= TIME_EACH {
+        if is_enough(passes, started.elapsed()) {
             break;
         }
     }
     best.max(1e-9)
+}
+
+/// Whether a measurement ends after so many passes and so long.
+fn is_enough(passes: usize, elapsed: Duration) -> bool {
+    elapsed >= TIME_MOST || (passes >= LEAST_PASSES && elapsed >= TIME_EACH)
 }
 
 /// The elements of a part.
@@ -209,7 +217,7 @@ impl Clock<'_> {
             self.barrier.wait();
             best = best.min(begun.elapsed().as_secs_f64());
             if self.keeps_time {
-                self.stop.store(passes >= LEAST_PASSES && started.elapsed() >= TIME_EACH, Ordering::Relaxed);
+                self.stop.store(is_enough(passes, started.elapsed()), Ordering::Relaxed);
             }
             // Nobody goes on before the timekeeper has decided.
             self.barrier.wait();
@@ -233,6 +241,12 @@ mod tests {
             assert!((1e7..1e14).contains(&bytes_per_s), "{bytes_per_s}");
         }
         assert!((1e6..1e15).contains(&flops), "{flops}");
+    }
+
+    #[test]
+    fn a_measurement_has_its_passes_unless_they_take_too_long() {
+        assert!(!is_enough(20, TIME_EACH / 2) && !is_enough(LEAST_PASSES - 1, TIME_EACH) && is_enough(LEAST_PASSES, TIME_EACH));
+        assert!(is_enough(1, TIME_MOST), "a crowded machine is not waited for");
     }
 
     #[test]

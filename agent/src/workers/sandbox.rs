@@ -12,7 +12,7 @@ use std::io;
 
 /// A worker could not give something up; it ends rather than run with it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SandboxError {
+pub(crate) enum SandboxError {
     /// A system call failed.
     #[error("{what}: {source}")]
     System {
@@ -33,7 +33,7 @@ pub(super) enum SandboxError {
 }
 
 /// Shuts the process in. `parent` is the agent's process id; must be called before any thread is started.
-pub(super) fn enter(parent: u32, address_space_bytes: Option<u64>) -> Result<(), SandboxError> {
+pub(crate) fn enter(parent: u32, address_space_bytes: Option<u64>) -> Result<(), SandboxError> {
     let system = |what| move |e: rustix::io::Errno| SandboxError::System { what, source: e.into() };
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(system("dying with the agent"))?;
     // The agent may have died between the fork and the line above.

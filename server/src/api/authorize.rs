@@ -48,6 +48,9 @@ const ALLOWED: &[(&str, u8)] = &[
     ("/ouroboros.poison.v1.Operator/ListPoison", OPERATOR),
     ("/ouroboros.poison.v1.Operator/ReleasePoison", OPERATOR),
     ("/ouroboros.poison.v1.Operator/Events", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/TrustKey", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/ListTrustedKeys", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/DistrustKey", OPERATOR),
     ("/ouroboros.poison.v1.Operator/Replay", OPERATOR),
 ];
 

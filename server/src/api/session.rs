@@ -14,6 +14,7 @@ use ouro_common::step::{FailureClass, LossReason};
 use ouro_proto::channel::{ConnectInfo, PeerSocket};
 use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, read_document, status_of};
 use ouro_proto::identity::Role;
+use ouro_proto::wire;
 use ouro_proto::wire::fleet_server::Fleet;
 use ouro_proto::wire::{
     Assign, CancelAttempt, Forget, Hello, NodeMessage, Output, Ping, ResultAck, SendBlob, SendLog, ServerMessage, StepInput, Welcome,
@@ -99,7 +100,13 @@ async fn open(
         OpenedSession::Unknown => return Err(fault_status(Fault::new(FaultCode::NotFound, "this node is not of this fleet"))),
     };
     world.store.put_profile(node, &profile).await.map_err(store_status)?;
-    let welcome = Welcome { version, session_epoch: epoch, node_name: name.clone(), admin: admin.to_string() };
+    let welcome = Welcome {
+        version,
+        session_epoch: epoch,
+        node_name: name.clone(),
+        admin: admin.to_string(),
+        trusted_keys: world.trusted.lines(),
+    };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
     world.fleet.open(node, Entry { epoch, run, socket }, commands, world.store.now());
     world.fleet.ping_all(rand::random);
@@ -174,7 +181,8 @@ fn command_to_wire(command: NodeCommand) -> Result<Body, Fault> {
             wait_ms: u32::try_from(question.wait.as_millis()).unwrap_or(u32::MAX),
         }),
         NodeCommand::Ping(nonce) => Body::Ping(Ping { nonce }),
-        NodeCommand::HeartbeatAck(sequence) => Body::HeartbeatAck(ouro_proto::wire::HeartbeatAck { sequence }),
+        NodeCommand::HeartbeatAck(sequence) => Body::HeartbeatAck(wire::HeartbeatAck { sequence }),
+        NodeCommand::TrustedKeys(keys) => Body::TrustedKeys(wire::TrustedKeys { keys }),
         NodeCommand::Close(why) => return Err(Fault::new(FaultCode::ServerUnreachable, why)),
     })
 }

@@ -6,7 +6,7 @@ use ouro_common::device::{PowerSource, Pressure, RuntimeAvailability, Stall, Sta
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::Digest;
 use ouro_common::mfpi::Gate;
-use ouro_common::module::ModuleState;
+use ouro_common::module::{ModuleState, Verdict};
 use ouro_common::step::AdminState;
 use std::collections::BTreeMap;
 
@@ -158,6 +158,10 @@ pub(crate) fn modules() -> ModulesDocument {
             outputs: vec![port("label", MediaType::json())],
         }],
         problems: vec![],
+        signature: Some(Verdict::Trusted { key: "A48A72AE89DFF035".parse().unwrap(), comment: "spring release".into() }),
+        link_bytes_per_s: Some(3.94e9),
+        ready_after_ms: Some(84.2),
+        in_use: 2,
     };
     let untrusted = ModuleView {
         label: "usb-gift".into(),
@@ -167,6 +171,9 @@ pub(crate) fn modules() -> ModulesDocument {
         read_bytes_per_s: None,
         containers: vec![],
         problems: vec!["blobs/sha256/77…: 12 bytes are missing".into()],
+        signature: Some(Verdict::Untrusted { key: "1F".parse().unwrap() }),
+        link_bytes_per_s: None,
+        in_use: 0,
         ..ready.clone()
     };
     ModulesDocument { schema: "ouroboros.modules/1".into(), modules: vec![ready, untrusted] }

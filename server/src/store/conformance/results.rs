@@ -3,6 +3,7 @@
 use super::Make;
 use super::ground::{Ground, chain, name, plan, single, step};
 use crate::store::{CommitOutcome, FailOutcome, StoreError};
+use ouro_common::envelope::{Principal, Privacy};
 use ouro_common::id::{AttemptKey, Digest, Epoch};
 use ouro_common::step::{AttemptState, FailureClass, LossReason, RequestState, StepState, StepVerdict};
 
@@ -53,6 +54,31 @@ pub(crate) async fn a_diamond_waits_for_both_sides(make: Make) {
     assert_eq!(ground.run(request, "right", &node, false).await, ONE_MORE);
     assert_eq!(ground.run(request, "bottom", &node, false).await, NOTHING_MORE);
     assert_eq!(ground.step(request, "spare").await.state, StepState::Cancelled, "nobody needs it any more");
+}
+
+pub(crate) async fn after_a_loss_the_same_work_is_not_done_twice(make: Make) {
+    let ground = Ground::new(&make);
+    let (a, b) = (ground.node("a").await, ground.node("b").await);
+    let first = ground.request(&chain()).await;
+    ground.run(first, "s1", &a, false).await;
+    let second = ground.request(&chain()).await;
+    assert_eq!(ground.step(second, "s1").await.state, StepState::Ready, "without a loss it is done for itself");
+    let lost = ground.place(second, "s1", &b).await;
+    ground.store.release_attempts(b.id, LossReason::NodeLost, &[]).await.unwrap();
+    assert_eq!(
+        ground.steps(second).await,
+        [StepState::Done, StepState::Ready, StepState::Blocked],
+        "the other's result is there"
+    );
+    assert_eq!(ground.commit(&lost, &b, false).await, CommitOutcome::Stale);
+    let mut private = ground.envelope("hello");
+    private.privacy = Privacy::Private;
+    private.principal = Principal::Client("eve".into());
+    ground.store.accept_request(&private).await.unwrap();
+    ground.store.attach_plan(private.id, 1, &chain()).await.unwrap();
+    ground.place(private.id, "s1", &b).await;
+    ground.store.release_attempts(b.id, LossReason::NodeLost, &[]).await.unwrap();
+    assert_eq!(ground.step(private.id, "s1").await.state, StepState::Ready, "private work is its own");
 }
 
 pub(crate) async fn a_result_is_taken_once_and_from_its_owner(make: Make) {

@@ -4,9 +4,9 @@ use super::columns::{Text, json, text};
 use super::commit::load_attempt;
 use super::db::{Db, beginning};
 use super::journal::{self, About};
-use super::steps::{StepRow, moment};
+use super::steps::{self, StepRow, moment};
 use super::verb_error::Outcome;
-use super::{chains, ends, poison, repair, standing};
+use super::{chains, ends, plans, poison, repair, standing};
 use crate::store::FailOutcome;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AttemptKey, NodeId};
@@ -179,6 +179,9 @@ pub(super) fn release(db: &Db<'_>, node: NodeId, reason: LossReason, keep: &[Att
                 &format!("{name}: {why}"),
             )?;
             judge(db, &key, node, row)?;
+            // Only after a loss: whoever failed by its own doing is to be tried again.
+            let again = steps::load(db, key.request, key.plan, &key.step)?.filter(|row| row.state == StepState::Ready);
+            again.map(|mut row| plans::reuse_after_loss(db, &mut row)).transpose()?;
         }
         taken.push(key);
     }

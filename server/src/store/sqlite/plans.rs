@@ -142,13 +142,44 @@ fn reuse(db: &Db<'_>, row: &mut StepRow, key: Digest) -> Outcome<bool> {
         params![text(&row.request), row.plan, text(&key)],
         steps::read_step,
     )?;
-    let Some(earlier) = earlier else { return Ok(false) };
+    match earlier {
+        Some(earlier) => take_over(db, row, &earlier),
+        None => Ok(false),
+    }
+}
+
+/// After a loss: takes over what the same work has left in any request that may be shown to whoever asked for this one.
+/// The steps after it go on then; whether it did.
+pub(super) fn reuse_after_loss(db: &Db<'_>, row: &mut StepRow) -> Outcome<bool> {
+    let others = db.all(
+        concat!(
+            "SELECT ",
+            step_columns!(),
+            " FROM steps own JOIN steps s ON s.step_key = own.step_key AND s.state = 'done' JOIN requests r ON r.id = s.request \
+             JOIN requests mine ON mine.id = own.request WHERE own.request = ?1 AND own.plan = ?2 AND own.id = ?3 \
+             AND (r.principal = mine.principal OR NOT (r.private OR mine.private)) ORDER BY r.seq DESC LIMIT 4"
+        ),
+        params![text(&row.request), row.plan, text(&row.step.id)],
+        steps::read_step,
+    )?;
+    for other in others {
+        if take_over(db, row, &other)? {
+            unblock(db, row.request, row.plan)?;
+            ends::settle(db, row.request)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Gives a step the results of another one that did the same work, if they can still be read.
+fn take_over(db: &Db<'_>, row: &mut StepRow, earlier: &StepRow) -> Outcome<bool> {
     let mut found = Vec::new();
     for (port, tag) in &row.step.outputs {
         let Some(old) = earlier.step.outputs.get(port) else {
             return Ok(false);
         };
-        match tags::tag_of_plan(db, row.request, i64::from(earlier.plan), old)? {
+        match tags::tag_of_plan(db, earlier.request, i64::from(earlier.plan), old)? {
             Some(record) if record.inline.is_some() || record.on_server || !record.holders.is_empty() => found.push((tag, record)),
             _ => return Ok(false),
         }
@@ -156,12 +187,24 @@ fn reuse(db: &Db<'_>, row: &mut StepRow, key: Digest) -> Outcome<bool> {
     for (tag, record) in found {
         db.run(
             "INSERT OR REPLACE INTO tags (request, plan, tag, step, media, digest, size_bytes, inline, on_server) \
-             SELECT request, ?2, ?3, ?4, media, digest, size_bytes, inline, on_server FROM tags WHERE request = ?1 AND plan = ?5 AND tag = ?6",
-            params![text(&row.request), row.plan, text(tag), text(&row.step.id), earlier.plan, text(&record.tag)],
+             SELECT ?1, ?2, ?3, ?4, media, digest, size_bytes, inline, on_server FROM tags WHERE request = ?7 AND plan = ?5 AND tag = ?6",
+            params![
+                text(&row.request),
+                row.plan,
+                text(tag),
+                text(&row.step.id),
+                earlier.plan,
+                text(&record.tag),
+                text(&earlier.request)
+            ],
         )?;
     }
     row.become_state(db, StepState::Done)?;
-    let words = format!("the results of {} in plan {} are taken over", earlier.step.id, earlier.plan);
+    let words = if earlier.request == row.request {
+        format!("the results of {} in plan {} are taken over", earlier.step.id, earlier.plan)
+    } else {
+        format!("the results of the same work, {} of request {}, are taken over", earlier.step.id, earlier.request)
+    };
     db.event(row.request, "reused", Some(&row.step.id), &words)?;
     Ok(true)
 }

@@ -1,0 +1,178 @@
+//! `ouro-agent bench`: how fast a model file is here, with what the machine did beside it.
+//!
+//! Tokens are arbitrary, so that a file needs no tokenizer. Each figure stands for wall time and for processor time: on a busy
+//! machine only the second says something about the program.
+
+use super::{ChildArgs, in_child};
+use crate::sensing::bandwidth;
+use crate::sensing::host_root::HostRoot;
+use ouro_common::error::{Fault, FaultCode};
+use ouro_engine::decoder::Decoder;
+use ouro_engine::gguf::Gguf;
+use ouro_engine::kernels::Level;
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// A model in GGUF format.
+    file: PathBuf,
+    /// Tokens of prompt.
+    #[arg(short = 'p', long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    prompt: u32,
+    /// Tokens that are made after it.
+    #[arg(short = 'n', long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    decode: u32,
+    /// Repetitions; the best is reported.
+    #[arg(short = 'r', long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: u32,
+    /// The form.
+    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    output: String,
+    #[command(flatten)]
+    child: ChildArgs,
+}
+
+/// Tokens per second of wall time and of processor time.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Rate {
+    per_s: f64,
+    per_cpu_s: f64,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Figures {
+    file: PathBuf,
+    file_bytes: u64,
+    kernels: &'static str,
+    threads: usize,
+    prompt_tokens: usize,
+    decode_tokens: usize,
+    prefill: Rate,
+    decode: Rate,
+    /// From opening the file to the first token of the prompt's answer, the first time.
+    first_token_s: f64,
+    /// Resident memory after the model was opened and used once; the cache of the context is in it.
+    resident_bytes: Option<u64>,
+    context_cache_bytes: u64,
+    read_bytes_per_s: Option<f64>,
+    /// Load of the machine before and after, one minute's mean.
+    load_before: Option<f64>,
+    load_after: Option<f64>,
+}
+
+/// Measures, and prints on `out`.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Fault> {
+    in_child(args.child, || {
+        let figures = measure(args)?;
+        let text = if args.output == "json" {
+            serde_json::to_string_pretty(&figures).unwrap_or_default() + "\n"
+        } else {
+            table(&figures)
+        };
+        out.write_all(text.as_bytes()).map_err(|e| Fault::new(FaultCode::Internal, e.to_string()))
+    })
+}
+
+fn cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// How many tokens a second `work` is, of both kinds.
+fn rate(tokens: usize, work: impl FnOnce() -> Result<(), Fault>) -> Result<Rate, Fault> {
+    let (wall, cpu) = (Instant::now(), cpu_s());
+    work()?;
+    let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_s() - cpu);
+    Ok(Rate { per_s: tokens as f64 / wall.max(1e-9), per_cpu_s: tokens as f64 / cpu.max(1e-9) })
+}
+
+fn better(a: Rate, b: Rate) -> Rate {
+    Rate { per_s: a.per_s.max(b.per_s), per_cpu_s: a.per_cpu_s.max(b.per_cpu_s) }
+}
+
+fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
+    let refused = |e: &dyn std::fmt::Display| Fault::new(FaultCode::InvalidArgument, e.to_string());
+    let host = HostRoot::live();
+    let load_before = load(&host);
+    let started = Instant::now();
+    let file = Arc::new(Gguf::open(&args.file).map_err(|e| refused(&e))?);
+    let decoder = Decoder::load(&file).map_err(|e| refused(&e))?;
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    let (prompt_tokens, decode_tokens) = (count(args.prompt), count(args.decode));
+    let vocabulary = u32::try_from(decoder.config().vocabulary).unwrap_or(u32::MAX);
+    let ids: Vec<u32> = (0..args.prompt).map(|i| (i * 7 + 1) % vocabulary).collect();
+    let (mut prefill, mut decode) = (Rate::default(), Rate::default());
+    let (mut first_token_s, mut resident_bytes) = (None, None);
+    for _ in 0..args.repeat {
+        let mut session = decoder.session(prompt_tokens + decode_tokens).map_err(|e| refused(&e))?;
+        let mut feed = |ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(|e| refused(&e));
+        prefill = better(prefill, rate(prompt_tokens, || feed(&ids))?);
+        first_token_s.get_or_insert_with(|| started.elapsed().as_secs_f64());
+        let each = |i: u32| [(i * 13 + 5) % vocabulary];
+        decode = better(decode, rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&each(i))))?);
+        resident_bytes = resident_bytes.or_else(|| resident(&host));
+    }
+    let tokens = (prompt_tokens + decode_tokens) as u64;
+    Ok(Figures {
+        file: args.file.clone(),
+        file_bytes: file.size_bytes(),
+        kernels: Level::name(Level::in_use()),
+        threads: ouro_engine::threads::in_use(),
+        prompt_tokens,
+        decode_tokens,
+        prefill,
+        decode,
+        first_token_s: first_token_s.unwrap_or_default(),
+        resident_bytes,
+        context_cache_bytes: decoder.config().cache_bytes_per_token() * tokens,
+        read_bytes_per_s: bandwidth::measure().map(|a| a.all_threads.read_bytes_per_s),
+        load_before,
+        load_after: load(&host),
+    })
+}
+
+fn text(host: &HostRoot, path: &str) -> Option<String> {
+    String::from_utf8(host.read_bytes(&host.proc(path), 1 << 16).ok()?).ok()
+}
+
+fn load(host: &HostRoot) -> Option<f64> {
+    text(host, "loadavg")?.split_whitespace().next()?.parse().ok()
+}
+
+fn resident(host: &HostRoot) -> Option<u64> {
+    let status = text(host, "self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn table(f: &Figures) -> String {
+    let gib = |bytes: u64| format!("{:.2} GiB", bytes as f64 / (1 << 30) as f64);
+    let unknown = || "unknown".to_string();
+    let load = |load: Option<f64>| load.map_or_else(unknown, |l| format!("{l:.2}"));
+    let rate = |r: Rate| format!("{:.2} tokens/s, {:.2} per second of processor time", r.per_s, r.per_cpu_s);
+    let lines = [
+        ("model", format!("{} ({})", f.file.display(), gib(f.file_bytes))),
+        ("kernels, threads", format!("{}, {}", f.kernels, f.threads)),
+        (&format!("prefill {}", f.prompt_tokens), rate(f.prefill)),
+        (&format!("decode {}", f.decode_tokens), rate(f.decode)),
+        ("first token after", format!("{:.2} s", f.first_token_s)),
+        (
+            "resident",
+            f.resident_bytes
+                .map_or_else(unknown, |r| format!("{}, up to {} of it context", gib(r), gib(f.context_cache_bytes))),
+        ),
+        ("memory read", f.read_bytes_per_s.map_or_else(unknown, |b| format!("{:.1} GB/s", b / 1e9))),
+        ("load of the machine", format!("{} before, {} after", load(f.load_before), load(f.load_after))),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:20} {value}\n")).collect()
+}

@@ -1,0 +1,78 @@
+//! `ouro-agent run-model`: one prompt, the model's answer, and how likely it found each of its tokens.
+
+use super::{ChildArgs, in_child};
+use ouro_common::error::{Fault, FaultCode};
+use ouro_engine::language_model::{GenerateOptions, Hooks, LanguageModel};
+use ouro_engine::sampling::Sampling;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What to ask.
+#[derive(Debug, clap::Args)]
+pub struct SayArgs {
+    /// A model in GGUF format.
+    file: PathBuf,
+    /// What to put to it, in its chat template.
+    prompt: String,
+    /// A JSON line for each token, with its natural-log probability, instead of text.
+    #[arg(long)]
+    logprobs: bool,
+    /// The most tokens of answer.
+    #[arg(short = 'n', long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    max_tokens: u32,
+    /// Draw tokens at this temperature instead of taking the likeliest.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Draw only from the likeliest tokens that together have this share.
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    top_p: f64,
+    /// What is drawn; the same seed gives the same answer.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    child: ChildArgs,
+}
+
+/// Answers the prompt on `out`.
+///
+/// # Errors
+/// What is wrong with the file or the prompt.
+pub fn run(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
+    in_child(args.child, || say(args, out))
+}
+
+fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
+    let refused = |e: ouro_engine::language_model::ModelError| Fault::new(FaultCode::InvalidArgument, e.to_string());
+    let written = |e: std::io::Error| Fault::new(FaultCode::Internal, format!("the answer cannot be written: {e}"));
+    let model = LanguageModel::open(&args.file).map_err(refused)?;
+    let sampling = match args.temperature {
+        Some(temperature) => Sampling::Drawn { temperature, top_p: args.top_p, seed: args.seed },
+        None => Sampling::Greedy,
+    };
+    let options = GenerateOptions { max_tokens: usize::try_from(args.max_tokens).unwrap_or(usize::MAX), sampling };
+    let start = Instant::now();
+    let hooks = Hooks { cancel: &|| false, now: &|| start.elapsed() };
+    let mut failed = None;
+    model
+        .generate(&args.prompt, &options, &hooks, &mut |event| {
+            let result = if args.logprobs {
+                writeln!(out, "{}", serde_json::json!({"token": event.id, "text": event.text, "logprob": event.logprob}))
+            } else {
+                out.write_all(event.text.as_bytes())
+            };
+            match result.and_then(|()| out.flush()) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })
+        .map_err(refused)?;
+    if failed.is_none() && !args.logprobs {
+        failed = writeln!(out).err();
+    }
+    failed.map_or(Ok(()), |error| Err(written(error)))
+}
