@@ -11,6 +11,7 @@ mod link;
 mod offload;
 mod rtt;
 mod session;
+mod step_log;
 mod translate;
 
 pub use link::Link;

@@ -2,7 +2,7 @@
 
 pub(crate) use enrol::enrol;
 pub(crate) use operator::TokenSpec;
-pub(crate) use requests::{Event, Submission, Submitted};
+pub(crate) use requests::{Event, Said, Submission, Submitted};
 pub(crate) use route::{Route, Target, for_agent, for_operators, for_requests, with_port};
 
 mod agent;

@@ -6,6 +6,7 @@ mod dev;
 mod events;
 mod explain;
 mod login;
+mod logs;
 mod man;
 mod module;
 mod modules;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Trace(trace::Arguments),
     /// Why a request waits, or went where it went, and what would help
     Explain(explain::Arguments),
+    /// What the steps of a request said on their standard output and error
+    Logs(logs::Arguments),
     /// The latest requests
     Requests(requests::Arguments),
     /// End a request
@@ -77,6 +80,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<E
         Command::Nodes(arguments) => nodes::run(&arguments, context).await,
         Command::Trace(arguments) => trace::run(&arguments, context).await,
         Command::Explain(arguments) => explain::run(&arguments, context).await,
+        Command::Logs(arguments) => logs::run(&arguments, context).await,
         Command::Requests(arguments) => requests::run(&arguments, context).await,
         Command::Cancel(arguments) => cancel::run(&arguments, context).await,
         Command::Module(verb) => module::run(verb, context).await,

@@ -10,6 +10,7 @@ mod blobs;
 mod documents;
 mod enrollment;
 mod events;
+mod logs;
 mod operator;
 mod receive;
 mod requests;

@@ -2,6 +2,7 @@
 //!
 //! Commands to nodes are data; the API turns them into messages. Nothing here is truth: the store's rows are.
 
+use crate::log_calls::LogQuestion;
 use crate::store::LiveAttempt;
 use ouro_common::clock::Instant;
 use ouro_common::device::Readings;
@@ -35,6 +36,8 @@ pub enum NodeCommand {
     SendBlob(Digest),
     /// These blobs are needed no longer.
     Forget(Vec<Digest>),
+    /// Send a part of what an attempt said.
+    SendLog(LogQuestion),
     /// Use modules that these keys have signed, and no others.
     TrustedKeys(Vec<String>),
     /// A heartbeat came.

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod init;
 pub mod interpreter;
 pub mod lock;
+pub mod log_calls;
 pub mod node_events;
 pub mod reconcile;
 pub mod relay;

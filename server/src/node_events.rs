@@ -1,6 +1,7 @@
 //! What nodes say, and what becomes of it: each event is one or two store verbs and a ring at the door.
 
 use crate::fleet::NodeCommand;
+use crate::log_calls::LogPiece;
 use crate::reconcile::stop_attempts;
 use crate::store::{CommitOutcome, Ended, FailOutcome, OutputRecord, StoreError};
 use crate::world::World;
@@ -51,6 +52,8 @@ pub enum NodeEvent {
     Pong(u64),
     /// It does not have a blob that it was asked for.
     BlobMissing(Digest),
+    /// A part of what an attempt said, to this question; or that there is no such log.
+    Log(u64, Option<LogPiece>),
 }
 
 /// Carries out what an event means.
@@ -87,6 +90,7 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
         NodeEvent::Failed { key, class, why, evidence } => failed(world, node, &key, (class, why, evidence)).await?,
         NodeEvent::Finished { key, outputs, phases_ms } => finished(world, node, &key, outputs, phases_ms).await?,
         NodeEvent::Pong(nonce) => world.fleet.pong(node, nonce),
+        NodeEvent::Log(call, piece) => world.log_calls.answer(node, call, piece),
         NodeEvent::BlobMissing(digest) => {
             let fault = Fault::new(FaultCode::NotFound, "the node that made it does not have it any more").at(digest);
             world.relay.refuse(&digest, fault).await;

@@ -5,8 +5,8 @@
 
 pub use records::{
     AcceptOutcome, Arrival, AssignOutcome, Assignment, ChainLink, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, Follower,
-    LiveAttempt, NewToken, NodeChange, NodeChanged, NodeRecord, OpenedSession, OutputRecord, PendingInput, ReadyStep, Redeemed,
-    RefusedStep, RequestRecord, SessionEnd, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
+    LiveAttempt, NewToken, NodeChange, NodeChanged, NodeRecord, OpenedSession, OutputRecord, PendingInput, PlacedAttempt, ReadyStep,
+    Redeemed, RefusedStep, RequestRecord, SessionEnd, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
 pub use sqlite::{DatabaseCopy, SqliteStore};
@@ -147,6 +147,8 @@ pub trait Store: Send + Sync {
     async fn assign(&self, items: Vec<Assignment>) -> Result<Vec<AssignOutcome>, StoreError>;
     /// Live attempts of one node, or of all.
     async fn live_attempts(&self, node: Option<NodeId>) -> Result<Vec<LiveAttempt>, StoreError>;
+    /// Every attempt at the steps of a request, oldest first.
+    async fn attempts(&self, request: RequestId) -> Result<Vec<PlacedAttempt>, StoreError>;
     /// Takes a result if the node owns the attempt and no later one has taken its place.
     async fn commit_result(
         &self,

@@ -3,6 +3,7 @@
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
 use crate::interpreter::Interpreter;
+use crate::log_calls::LogCalls;
 use crate::reconcile::LiveAttempts;
 use crate::relay::Relay;
 use crate::scheduler::Columns;
@@ -32,6 +33,8 @@ pub struct World {
     pub fleet: Fleet,
     /// Blobs in transit.
     pub relay: Relay,
+    /// Questions to nodes about what steps said.
+    pub log_calls: LogCalls,
     /// Who watches what.
     pub watchers: Watchers,
     /// Turns requests into plans.
@@ -109,6 +112,7 @@ impl World {
             blobs: parts.blobs,
             fleet: Fleet::default(),
             relay: Relay::default(),
+            log_calls: LogCalls::default(),
             watchers: Watchers::default(),
             interpreter: parts.interpreter,
             authority: parts.authority,

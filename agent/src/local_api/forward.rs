@@ -47,6 +47,28 @@ pub(super) async fn trace(link: &Link, id: &str, explained: bool) -> Result<wire
     Ok(document?.into_inner())
 }
 
+/// What the steps of a request said, as the server gets it from the nodes.
+pub(super) async fn logs(link: &Link, message: wire::LogsRequest) -> Result<ReceiverStream<Result<wire::LogEvent, Status>>, Status> {
+    let stream = client(link)?.logs(message).await?.into_inner();
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::spawn(pass_on(stream, sender));
+    Ok(ReceiverStream::new(receiver))
+}
+
+/// Passes messages on until there are no more, or nobody takes them.
+pub(super) async fn pass_on<T>(mut stream: Streaming<T>, sender: mpsc::Sender<Result<T, Status>>) {
+    loop {
+        let next = tokio::select! {
+            next = stream.message() => next.transpose(),
+            () = sender.closed() => return,
+        };
+        let Some(message) = next else { return };
+        if sender.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Ends a request there.
 pub(super) async fn cancel(link: &Link, id: RequestId) -> Result<wire::CancelReply, Status> {
     Ok(client(link)?.cancel(wire::CancelRequest { request: id.to_string() }).await?.into_inner())

@@ -104,9 +104,21 @@ impl LocalRequests {
     }
 }
 
+/// A request that did not leave this node has no steps.
+fn no_steps(record: &Record) -> Fault {
+    let problem = match record.progress {
+        Progress::Ended => "it was answered on this machine, without the fleet: there are no steps that said something",
+        _ => "it has not left this machine: there are no steps yet that say something",
+    };
+    Fault::new(FaultCode::NotFound, problem)
+        .at(record.envelope.id)
+        .remedy("`ouroctl trace REQUEST` shows what happened to it")
+}
+
 #[tonic::async_trait]
 impl Api for LocalRequests {
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
+    type LogsStream = ReceiverStream<Result<wire::LogEvent, Status>>;
 
     async fn submit(&self, request: Request<Streaming<wire::SubmitPart>>) -> Result<Response<wire::SubmitReply>, Status> {
         let caller = self.caller(&request)?;
@@ -139,14 +151,8 @@ impl Api for LocalRequests {
             return Ok(Response::new(ReceiverStream::new(receiver)));
         }
         Self::only_if_all(caller, &message.request)?;
-        let mut stream = forward::client(self.requests.link())?.watch(message).await?.into_inner();
-        tokio::spawn(async move {
-            while let Some(event) = stream.message().await.transpose() {
-                if sender.send(event).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let stream = forward::client(self.requests.link())?.watch(message).await?.into_inner();
+        tokio::spawn(forward::pass_on(stream, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -174,6 +180,17 @@ impl Api for LocalRequests {
 
     async fn explain(&self, request: Request<wire::RequestRef>) -> Result<Response<wire::Document>, Status> {
         self.traced(request, true).await
+    }
+
+    async fn logs(&self, request: Request<wire::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let caller = self.caller(&request)?;
+        let mut message = request.into_inner();
+        match self.local(caller, &message.request)? {
+            Some(record) if record.progress == Progress::Offloaded => message.request = record.envelope.id.to_string(),
+            Some(record) => return Err(refuse(no_steps(&record))),
+            None => Self::only_if_all(caller, &message.request)?,
+        }
+        Ok(Response::new(forward::logs(self.requests.link(), message).await?))
     }
 
     async fn list(&self, request: Request<wire::ListRequest>) -> Result<Response<wire::Document>, Status> {

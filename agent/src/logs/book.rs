@@ -14,7 +14,7 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most files; the oldest go first.
 const MAX_FILES: usize = 2000;
 /// The most bytes that are read at once.
-const MAX_PART_BYTES: usize = 64 * 1024;
+const MAX_PART_BYTES: usize = 16 * 1024;
 
 /// A piece of a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

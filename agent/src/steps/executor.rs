@@ -85,6 +85,11 @@ impl Steps {
         &self.0.options.outbox
     }
 
+    /// What the steps of this node said.
+    pub fn logs(&self) -> &LogBook {
+        &self.0.options.logs
+    }
+
     /// The way to the server that the steps use.
     pub fn link(&self) -> Link {
         self.0.options.link.clone()

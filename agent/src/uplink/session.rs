@@ -5,7 +5,7 @@
 use super::backoff::Backoff;
 use super::link::{Connection, Link};
 use super::rtt::RoundTrip;
-use super::{deliver, enrol, translate};
+use super::{deliver, enrol, step_log, translate};
 use crate::clock;
 use crate::modules::{Modules, TrustedKeys};
 use crate::sensing::readings;
@@ -390,6 +390,7 @@ impl Uplink {
                 Ok(digest) => deliver::relay(digest, steps.link(), &self.options.spool, &session.out),
                 Err(fault) => tracing::warn!(%fault, "the server asked for a blob without naming it"),
             },
+            Said::SendLog(asked) => step_log::send(asked, steps.logs().clone(), session.out.clone()),
             Said::Forget(forget) => {
                 let digests: Vec<_> = forget.digests.iter().filter_map(|d| digest_from_wire(Some(d), "digests").ok()).collect();
                 self.options.spool.forget(&digests);

@@ -10,11 +10,12 @@ use ouro_common::step::RequestState;
 use ouro_proto::convert::{envelope::to_wire, fault_of, read_document};
 use ouro_proto::wire::requests_client::RequestsClient;
 use ouro_proto::wire::{
-    CancelRequest, ListRequest, ModulesRequest, NodesRequest, RequestRef, SubmitPart, WatchEvent, WatchRequest, submit_part, watch_event,
+    CancelRequest, ListRequest, LogEvent, LogsRequest, ModulesRequest, NodesRequest, RequestRef, SubmitPart, WatchEvent, WatchRequest,
+    submit_part, watch_event,
 };
 use std::sync::Arc;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 /// An input's bytes in one message.
 const PART_BYTES: usize = 256 * 1024;
@@ -36,6 +37,23 @@ pub(crate) struct Submitted {
     pub(crate) id: RequestId,
     /// Whether it was there already, under the same key.
     pub(crate) repeat: bool,
+}
+
+/// A part of what one attempt at a step said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// The step.
+    pub(crate) step: String,
+    /// Which attempt at it, from 1.
+    pub(crate) attempt: u32,
+    /// The name of the node.
+    pub(crate) node: String,
+    /// Where the bytes stand in all that it said.
+    pub(crate) offset: u64,
+    /// The bytes.
+    pub(crate) data: Vec<u8>,
+    /// Instead of bytes: why there are none.
+    pub(crate) note: String,
 }
 
 /// What happens to a request while it is watched.
@@ -113,6 +131,12 @@ impl Client {
         read_document(Some(&reply.into_inner()), "ouroboros.trace/1")
     }
 
+    /// What the steps of a request said; `step` may be empty.
+    pub(crate) async fn logs(&self, request: RequestId, step: &str, follow: bool) -> Result<Logs, Fault> {
+        let message = LogsRequest { request: request.to_string(), step: step.to_string(), follow };
+        Ok(Logs(self.requests().logs(message).await.map_err(|s| loss_or_fault(&s))?.into_inner()))
+    }
+
     /// The latest requests.
     pub(crate) async fn list(&self, limit: u32) -> Result<RequestsDocument, Fault> {
         let reply = self.requests().list(ListRequest { limit }).await.map_err(|s| fault_of(&s))?;
@@ -129,6 +153,17 @@ impl Client {
     pub(crate) async fn modules(&self) -> Result<ModulesDocument, Fault> {
         let reply = self.requests().modules(ModulesRequest {}).await.map_err(|s| fault_of(&s))?;
         read_document(Some(&reply.into_inner()), "ouroboros.modules/1")
+    }
+}
+
+/// What steps say, as it comes.
+pub(crate) struct Logs(Streaming<LogEvent>);
+
+impl Logs {
+    /// The next part; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Said>, Fault> {
+        let event = self.0.message().await.map_err(|s| loss_or_fault(&s))?;
+        Ok(event.map(|e| Said { step: e.step, attempt: e.attempt, node: e.node, offset: e.offset, data: e.data, note: e.note }))
     }
 }
 

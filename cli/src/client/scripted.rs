@@ -8,8 +8,8 @@ use ouro_common::step::RequestState;
 use ouro_proto::convert::{document, status_of};
 use ouro_proto::wire::requests_server::{Requests, RequestsServer};
 use ouro_proto::wire::{
-    AnswerChunk, CancelReply, CancelRequest, Document, Finished, ListRequest, ModulesRequest, NodesRequest, Progress, RequestRef,
-    SubmitPart, SubmitReply, WatchEvent, WatchRequest, submit_part, watch_event::Body,
+    AnswerChunk, CancelReply, CancelRequest, Document, Finished, ListRequest, LogEvent, LogsRequest, ModulesRequest, NodesRequest,
+    Progress, RequestRef, SubmitPart, SubmitReply, WatchEvent, WatchRequest, submit_part, watch_event::Body,
 };
 use rustix::process::{Signal, getpid, kill_process};
 use std::cell::RefCell;
@@ -54,6 +54,7 @@ fn not_asked<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl Requests for Scripted {
     type WatchStream = Events;
+    type LogsStream = tokio_stream::Empty<Result<LogEvent, Status>>;
 
     async fn submit(&self, request: Request<Streaming<SubmitPart>>) -> Result<Response<SubmitReply>, Status> {
         let mut parts = request.into_inner();
@@ -98,6 +99,9 @@ impl Requests for Scripted {
         not_asked()
     }
     async fn explain(&self, _: Request<RequestRef>) -> Result<Response<Document>, Status> {
+        not_asked()
+    }
+    async fn logs(&self, _: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         not_asked()
     }
     async fn list(&self, _: Request<ListRequest>) -> Result<Response<Document>, Status> {

@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, u8)] = &[
     ("/ouroboros.poison.v1.Requests/Cancel", EVERYBODY),
     ("/ouroboros.poison.v1.Requests/Trace", EVERYBODY),
     ("/ouroboros.poison.v1.Requests/Explain", EVERYBODY),
+    ("/ouroboros.poison.v1.Requests/Logs", EVERYBODY),
     ("/ouroboros.poison.v1.Requests/List", EVERYBODY),
     ("/ouroboros.poison.v1.Requests/Nodes", EVERYBODY),
     ("/ouroboros.poison.v1.Requests/Modules", EVERYBODY),

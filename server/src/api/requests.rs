@@ -1,6 +1,7 @@
 //! What people do with requests: submit, plan, watch, cancel, and read.
 
 use super::documents::{modules_document, nodes_document};
+use super::logs::{self, Wanted};
 use super::receive::{receive_envelope, receive_inputs};
 use super::watch::watch_request;
 use super::{Caller, fault_status, store_status};
@@ -10,13 +11,13 @@ use crate::store::AcceptOutcome;
 use crate::world::World;
 use ouro_common::document::{RequestsDocument, TraceDocument};
 use ouro_common::error::{Fault, FaultCode};
-use ouro_common::id::RequestId;
+use ouro_common::id::{IdError, Name, RequestId};
 use ouro_proto::convert::document;
 use ouro_proto::identity::Role;
 use ouro_proto::wire::requests_server::Requests;
 use ouro_proto::wire::{
-    CancelReply, CancelRequest, Document, ListRequest, ModulesRequest, NodesRequest, RequestRef, SubmitPart, SubmitReply, WatchEvent,
-    WatchRequest,
+    CancelReply, CancelRequest, Document, ListRequest, LogEvent, LogsRequest, ModulesRequest, NodesRequest, RequestRef, SubmitPart,
+    SubmitReply, WatchEvent, WatchRequest,
 };
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -105,6 +106,7 @@ impl RequestsService {
 #[tonic::async_trait]
 impl Requests for RequestsService {
     type WatchStream = ReceiverStream<Result<WatchEvent, Status>>;
+    type LogsStream = ReceiverStream<Result<LogEvent, Status>>;
 
     async fn submit(&self, request: Request<Streaming<SubmitPart>>) -> Result<Response<SubmitReply>, Status> {
         let caller = caller(&request)?;
@@ -154,6 +156,16 @@ impl Requests for RequestsService {
 
     async fn explain(&self, request: Request<RequestRef>) -> Result<Response<Document>, Status> {
         self.traced(request, true).await
+    }
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let caller = caller(&request)?;
+        let message = request.into_inner();
+        let id = self.resolve(&caller, &message.request).await?;
+        let step = Some(message.step).filter(|s| !s.is_empty()).map(|s| s.parse::<Name>());
+        let invalid = |e: IdError| fault_status(Fault::new(FaultCode::InvalidArgument, e.to_string()).at("step"));
+        let wanted = Wanted { id, step: step.transpose().map_err(invalid)?, follow: message.follow };
+        Ok(Response::new(logs::stream(self.0.clone(), wanted)))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<Document>, Status> {

@@ -2,6 +2,7 @@
 
 use super::{Caller, fault_status, store_status};
 use crate::fleet::{Entry, NodeCommand};
+use crate::log_calls::LogPiece;
 use crate::node_events::{self, NodeEvent};
 use crate::store::{Arrival, LiveAttempt, OpenedSession, OutputRecord, SessionEnd};
 use crate::world::World;
@@ -16,8 +17,8 @@ use ouro_proto::identity::Role;
 use ouro_proto::wire;
 use ouro_proto::wire::fleet_server::Fleet;
 use ouro_proto::wire::{
-    Assign, CancelAttempt, Forget, Hello, NodeMessage, Output, Ping, ResultAck, SendBlob, ServerMessage, StepInput, Welcome, node_message,
-    server_message::Body,
+    Assign, CancelAttempt, Forget, Hello, NodeMessage, Output, Ping, ResultAck, SendBlob, SendLog, ServerMessage, StepInput, Welcome,
+    node_message, server_message::Body,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -173,6 +174,12 @@ fn command_to_wire(command: NodeCommand) -> Result<Body, Fault> {
         NodeCommand::Ack(key, verdict) => Body::Ack(ResultAck { attempt: Some(attempt_to_wire(&key)), verdict: verdict.to_string() }),
         NodeCommand::SendBlob(digest) => Body::SendBlob(SendBlob { digest: Some(digest_to_wire(&digest)) }),
         NodeCommand::Forget(digests) => Body::Forget(Forget { digests: digests.iter().map(digest_to_wire).collect() }),
+        NodeCommand::SendLog(question) => Body::SendLog(SendLog {
+            call: question.call,
+            attempt: Some(attempt_to_wire(&question.key)),
+            offset: question.offset,
+            wait_ms: u32::try_from(question.wait.as_millis()).unwrap_or(u32::MAX),
+        }),
         NodeCommand::Ping(nonce) => Body::Ping(Ping { nonce }),
         NodeCommand::HeartbeatAck(sequence) => Body::HeartbeatAck(wire::HeartbeatAck { sequence }),
         NodeCommand::TrustedKeys(keys) => Body::TrustedKeys(wire::TrustedKeys { keys }),
@@ -271,6 +278,10 @@ fn event_from_wire(body: node_message::Body) -> Result<NodeEvent, Fault> {
             let outputs: Result<Vec<_>, Fault> = result.outputs.into_iter().map(output_from_wire).collect();
             let phases_ms = result.phases_ms.into_iter().filter(|(_, ms)| ms.is_finite()).collect();
             NodeEvent::Finished { key: attempt_from_wire(result.attempt.as_ref())?, outputs: outputs?, phases_ms }
+        }
+        Up::LogPart(part) => {
+            let piece = LogPiece { offset: part.offset, data: part.data, last: part.last };
+            NodeEvent::Log(part.call, part.found.then_some(piece))
         }
         Up::Pong(pong) => NodeEvent::Pong(pong.nonce),
         Up::BlobMissing(missing) => NodeEvent::BlobMissing(digest_from_wire(missing.digest.as_ref(), "digest")?),

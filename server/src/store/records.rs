@@ -464,6 +464,19 @@ pub struct Ended {
     pub attempts: Vec<(NodeId, AttemptKey)>,
 }
 
+/// An attempt, and where it runs or ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedAttempt {
+    /// Which.
+    pub key: AttemptKey,
+    /// Where.
+    pub node: NodeId,
+    /// That node's name.
+    pub node_name: String,
+    /// Whether the node has it still.
+    pub live: bool,
+}
+
 /// Everything about a request.
 #[derive(Debug, Clone)]
 pub struct RequestRecord {

@@ -3,8 +3,8 @@
 use super::{SqliteStore, accept, blame, claim, collect, commit, ends, identity, journal, nodes, plans, poison, repair, tags, view};
 use crate::store::{
     AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, FailOutcome, LiveAttempt, NewToken, NodeChange,
-    NodeChanged, NodeRecord, OpenedSession, OutputRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionEnd, Store, StoreError,
-    TagRecord, TokenRecord, TokenRefusal,
+    NodeChanged, NodeRecord, OpenedSession, OutputRecord, PlacedAttempt, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionEnd,
+    Store, StoreError, TagRecord, TokenRecord, TokenRefusal,
 };
 use async_trait::async_trait;
 use ouro_common::clock::Instant;
@@ -126,6 +126,9 @@ impl Store for SqliteStore {
     }
     async fn live_attempts(&self, node: Option<NodeId>) -> Answer<Vec<LiveAttempt>> {
         self.read(move |db| claim::live_attempts(db, node)).await
+    }
+    async fn attempts(&self, request: RequestId) -> Answer<Vec<PlacedAttempt>> {
+        self.read(move |db| view::attempts(db, request)).await
     }
     async fn commit_result(
         &self,

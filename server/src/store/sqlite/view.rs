@@ -4,8 +4,8 @@ use super::columns::{Count, Json, Text, text};
 use super::db::{Db, beginning};
 use super::steps::{self, StepRow};
 use super::verb_error::Outcome;
-use super::{plans, tags};
-use crate::store::{RequestRecord, TagRecord};
+use super::{ends, plans, tags};
+use crate::store::{PlacedAttempt, RequestRecord, TagRecord};
 use ouro_common::clock::{Instant, WallTime};
 use ouro_common::document::{AttemptView, DecisionView, RequestRow, RequestView, ResultView, StepView, TraceDocument, TraceEvent};
 use ouro_common::envelope::{Envelope, Privacy};
@@ -146,6 +146,23 @@ fn step_view(db: &Db<'_>, row: StepRow) -> Outcome<StepView> {
         inputs: row.step.inputs,
         outputs: row.step.outputs,
     })
+}
+
+/// Every attempt at the steps of a request, oldest first.
+pub(super) fn attempts(db: &Db<'_>, request: RequestId) -> Outcome<Vec<PlacedAttempt>> {
+    db.all(
+        "SELECT a.request, a.plan, a.step, a.generation, a.n, a.node, coalesce(n.name, a.node), a.state \
+         FROM attempts a LEFT JOIN nodes n ON n.id = a.node WHERE a.request = ?1 ORDER BY a.rowid",
+        [text(&request)],
+        |row| {
+            Ok(PlacedAttempt {
+                key: ends::read_key(row, 0)?,
+                node: row.get::<_, Text<_>>(5)?.0,
+                node_name: row.get(6)?,
+                live: row.get::<_, Text<AttemptState>>(7)?.0 == AttemptState::Assigned,
+            })
+        },
+    )
 }
 
 fn events(db: &Db<'_>, request: RequestId, accepted: Instant) -> Outcome<Vec<TraceEvent>> {
