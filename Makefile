@@ -84,5 +84,6 @@ install: prepare ## build for speed and install into $(DESTDIR)$(PREFIX)
 	@for unit in ouro-agent ouro-server; do \
 	    install -D -m 0644 systemd/$$unit.service $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; \
 	    sed -i 's,/usr/bin/,$(PREFIX)/bin/,' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done
+	@install -D -m 0644 systemd/90-ouroboros-modules.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/90-ouroboros-modules.rules
 	@install -D -m 0644 systemd/ouroboros.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/ouroboros.conf
 	@echo "installed in $(DESTDIR)$(PREFIX); docs/operations.md says how to start it"

@@ -1,5 +1,9 @@
 //! `agent.toml`: every knob with its meaning and its default. Unknown keys are errors; `--dump-config` shows the result.
 
+mod devices;
+
+pub use devices::DevicesConfig;
+
 use ouro_common::error::{Fault, FaultCode};
 use ouro_engine::deferral::Feature;
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,8 @@ pub struct Config {
     pub policy: Policy,
     /// The processes that run models.
     pub workers: WorkersConfig,
+    /// Modules on block devices.
+    pub devices: DevicesConfig,
     /// Containers that are programs.
     pub oci: OciConfig,
 }
@@ -140,6 +146,9 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        if let Some(problem) = self.devices.problem() {
+            return Err(problem);
+        }
         if self.slots.is_some_and(|s| !(1..=256).contains(&s)) {
             return Err("slots: it goes from 1 to 256".into());
         }

@@ -7,10 +7,11 @@ use crate::home::{AgentHome, HomeLock, JoinedAs, file_fault};
 use crate::local_api::{ApiOptions, LocalApi, StatusSource};
 use crate::logs::LogBook;
 use crate::metric::{MetricServer, render};
-use crate::modules::{ModuleFolder, Modules, ModulesOptions, ModulesService};
+use crate::modules::{DevicesOptions, ModuleFolder, Modules, ModulesOptions, ModulesService, TrustedKeys};
 use crate::oci::{self, Oci, OciOptions};
 use crate::profile::{self, ProfileKeeper, ProfileKeeperOptions, ProfileOptions};
 use crate::requests::{Journal, Requests, RequestsOptions};
+use crate::sensing::doorbell::Doorbell;
 use crate::sensing::host_root::HostRoot;
 use crate::spool::{Spool, clear_folder};
 use crate::steps::{Outbox, Steps, StepsOptions};
@@ -110,6 +111,24 @@ impl Service {
         }
     }
 
+    fn modules(&self, root: &HostRoot, keys: &TrustedKeys, doorbell: Option<Arc<Doorbell>>) -> ModulesOptions {
+        let (home, config) = (&self.options.home, &self.options.config.devices);
+        let devices = DevicesOptions {
+            root: root.clone(),
+            config: config.clone(),
+            mounts: home.agent("mounts"),
+            intents: home.agent("intents"),
+            boot: self.boot,
+        };
+        ModulesOptions {
+            folders: self.module_folders(),
+            trust_folders: config.trust_folders,
+            devices: Some(devices),
+            keys: keys.clone(),
+            doorbell,
+        }
+    }
+
     fn requests(&self, link: Link, readings: watch::Receiver<Arc<Readings>>) -> Requests {
         let config = &self.options.config;
         let first_pass = FirstPass::new(FirstPassOptions {
@@ -178,9 +197,13 @@ impl Service {
     async fn wire(&self) -> Result<Parts, Fault> {
         let root = profile::hardware_root(&self.options.config)?;
         let (line, link) = Line::new();
-        let (watcher, modules) = ModulesService::new(ModulesOptions { folders: self.module_folders() });
+        let keys = TrustedKeys::open(self.options.home.agent("trusted-keys.json"));
+        let doorbell = Doorbell::listen_to_modules().map(Arc::new);
+        let (mut watcher, modules) = ModulesService::new(self.modules(&root, &keys, doorbell));
         let containers = oci::find(self.oci(&root)).await;
         let (pool, steps) = self.steps(&modules, &link, containers.runtime.clone());
+        // It ends with the watcher.
+        drop(tokio::spawn(pool.clone().follow(modules.clone())));
         let (mut vitals, readings) = Vitals::new(VitalsOptions {
             root: root.clone(),
             pool: pool.clone(),
@@ -210,6 +233,7 @@ impl Service {
             profile: profile.clone(),
             readings,
             modules: modules.clone(),
+            keys,
             steps: steps.clone(),
             spool: self.spool.clone(),
             line,

@@ -11,6 +11,9 @@
 //! agent/logs/           what containers said, a file a step, for a day
 //! agent/oci/            unpacked root filesystems, and what the OCI runtime remembers of its containers
 //! agent/requests/       requests asked on this machine, a folder each, for 7 days
+//! agent/mounts/         modules on devices, mounted read-only, a folder each
+//! agent/intents/        what is being done with a module, for the case that it takes the machine down
+//! agent/trusted-keys.json  whose modules are used, as the server last said
 //! agent/bench.json      what the bandwidth and compute measurement found
 //! modules/              directories with containers
 //! run/agent.sock        the socket `ouroctl` talks to (without OUROBOROS_HOME: in the runtime folder)

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod durable;
 pub mod first_pass;
 pub mod home;
+pub mod hotplug;
 pub mod hwdetect;
 pub mod join;
 pub mod local_api;

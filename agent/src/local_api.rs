@@ -5,6 +5,7 @@
 
 mod forward;
 mod receive;
+mod release;
 mod service;
 mod socket;
 mod status;

@@ -1,85 +1,50 @@
-//! What containers this node has: the built-in ones, and those in the configured folders, looked at again and again.
+//! What containers this node has: the built-in ones, those in the configured folders, and those on the modules plugged into it.
 //!
-//! A folder is a module; each folder in it with a `container.toml` is a container. What cannot be used becomes a problem
-//! in the announcement, never a crash. An event or a tick means "look at everything again"; only differences are told.
+//! A folder with containers in it is a module, and so is an OCI image layout, in a folder or on a device. What cannot be used
+//! becomes a problem in the announcement, never a crash. An event or a tick means "look at everything again"; only differences
+//! are told.
 
+mod devices;
+mod hold;
 mod identity;
+mod image;
 mod scan;
+mod service;
 mod source;
+mod trust;
+mod volume;
 
+pub use devices::DevicesOptions;
+pub use hold::{Hold, Seat};
 pub use identity::FileDigests;
 pub use scan::{Installed, ModuleFolder, Snapshot, builtin_container, scan};
+pub use service::{ModulesOptions, ModulesService};
 pub use source::{LayerFile, Source};
+pub use trust::{Trust, TrustedKeys, judge};
+pub use volume::FolderVolume;
 
+use crate::durable::FileError;
+use crate::hotplug::intent::{Intent, Intents};
+use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::Digest;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
 
-/// How often the folders are looked at when nothing rings.
-const PERIOD: Duration = Duration::from_secs(2);
-
-/// What the modules' watcher needs to know.
-#[derive(Debug, Clone)]
-pub struct ModulesOptions {
-    /// The folders.
-    pub folders: Vec<ModuleFolder>,
-}
-
-/// Looks at the folders until it is told to stop.
-pub struct ModulesService {
-    options: ModulesOptions,
-    digests: Arc<Mutex<FileDigests>>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+/// What others ask of the watcher.
+#[derive(Debug)]
+enum Order {
+    /// Let a module be mounted that waits for somebody's word.
+    Release(String, oneshot::Sender<Result<String, Fault>>),
+    /// Something was found out about a module that changes what is offered.
+    LookAgain,
 }
 
 /// What the others see of the modules.
 #[derive(Clone)]
 pub struct Modules {
     snapshot: watch::Receiver<Arc<Snapshot>>,
-}
-
-impl ModulesService {
-    /// A watcher that has seen the built-in containers only, and the handle to what it sees.
-    pub fn new(options: ModulesOptions) -> (Self, Modules) {
-        let (sender, receiver) = watch::channel(Arc::new(scan(&[], &mut FileDigests::default())));
-        (Self { options, digests: Arc::default(), snapshot: sender }, Modules { snapshot: receiver })
-    }
-
-    /// Looks now, and tells what changed.
-    pub async fn look(&self) {
-        let (folders, digests) = (self.options.folders.clone(), self.digests.clone());
-        let looked = tokio::task::spawn_blocking(move || {
-            // Held for the whole look: two looks at once would hash a large model twice.
-            let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
-            scan(&folders, &mut digests)
-        });
-        match looked.await {
-            Ok(seen) => {
-                self.snapshot.send_if_modified(|known| {
-                    let changed = known.announcement != seen.announcement;
-                    if changed {
-                        tracing::info!(containers = seen.installed.len(), "the containers of this node changed");
-                        *known = Arc::new(seen);
-                    }
-                    changed
-                });
-            }
-            Err(error) => tracing::error!(%error, "looking at the modules failed"),
-        }
-    }
-
-    /// Looks every two seconds until `drain`.
-    pub async fn run(self, drain: CancellationToken) {
-        loop {
-            self.look().await;
-            tokio::select! {
-                () = drain.cancelled() => return,
-                () = tokio::time::sleep(PERIOD) => {}
-            }
-        }
-    }
+    orders: mpsc::Sender<Order>,
+    intents: Option<Intents>,
 }
 
 impl Modules {
@@ -97,28 +62,55 @@ impl Modules {
     pub fn find(&self, digest: &Digest) -> Option<Installed> {
         self.now().installed.get(digest).cloned()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Makes sure that what a container is run from is what it is named by. The first use of a module's file reads the whole of it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn check(&self, installed: &Installed) -> Result<(), String> {
+        let Some(hold) = installed.hold.clone() else { return Ok(()) };
+        let blobs = installed.source.blobs();
+        if blobs.iter().all(|blob| hold.known(blob) == Some(Ok(()))) {
+            return Ok(());
+        }
+        let checked = tokio::task::spawn_blocking(move || blobs.iter().try_for_each(|blob| hold.check(blob, None)));
+        let outcome = checked.await.unwrap_or_else(|e| Err(format!("hashing it failed: {e}")));
+        if outcome.is_err() {
+            // When the queue is full the watcher is about to look anyway.
+            let _ = self.orders.try_send(Order::LookAgain);
+        }
+        outcome
+    }
 
-    #[tokio::test]
-    async fn only_differences_are_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let here = ModuleFolder { path: folder.path().into(), required: true };
-        let (service, modules) = ModulesService::new(ModulesOptions { folders: vec![here] });
-        let mut changes = modules.changes();
-        service.look().await;
-        changes.changed().await.unwrap();
-        service.look().await;
-        assert!(!changes.has_changed().unwrap(), "nothing changed, nothing is told");
-        std::fs::create_dir(folder.path().join("broken")).unwrap();
-        std::fs::write(folder.path().join("broken/container.toml"), "name = 1").unwrap();
-        service.look().await;
-        assert!(changes.has_changed().unwrap());
-        let now = modules.now();
-        let placement = now.announcement.placements.iter().find(|p| p.slot.starts_with("dir:")).unwrap();
-        assert!(placement.problems[0].contains("broken"), "{:?}", placement.problems);
+    /// Gives a module up whose device does not answer.
+    pub fn give_up(&self, hold: &Hold) {
+        hold.fall_silent();
+        // When the queue is full the watcher is about to look anyway.
+        let _ = self.orders.try_send(Order::LookAgain);
+    }
+
+    /// Writes down that a container of a module is about to be loaded; taken back when the value is dropped. `None` for containers
+    /// that are on no module.
+    ///
+    /// # Errors
+    /// What the file system refused; then it must not be loaded.
+    pub fn intent_to_load(&self, installed: &Installed) -> Result<Option<Intent>, FileError> {
+        let (Some(hold), Some(intents)) = (&installed.hold, &self.intents) else {
+            return Ok(None);
+        };
+        let seat = hold.seat();
+        let what = format!("load {}", installed.container.manifest.reference());
+        intents.begin(&seat.fingerprint, &seat.slot, Some(&seat.label), &what).map(Some)
+    }
+
+    /// Lets a module be mounted that waits for somebody's word; the slot it is in.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when nothing of that name waits.
+    pub async fn release(&self, wanted: &str) -> Result<String, Fault> {
+        let ended = || Fault::new(FaultCode::Internal, "the agent is stopping");
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Release(wanted.into(), answer)).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
     }
 }

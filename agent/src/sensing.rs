@@ -128,3 +128,13 @@ pub(crate) fn phone_output(scan: &Scan<'_>) -> Vec<(&'static str, String)> {
     let termux = scan.command_output(power::android::TERMUX_FILE, Some("termux-battery-status"));
     termux.map(|text| (power::android::TERMUX_FILE, text)).into_iter().collect()
 }
+
+/// The slowest PCIe hop on the way to an NVMe controller, bytes per second in one direction; `None` for anything else, and where
+/// the machine does not say, or cannot be believed.
+pub(crate) fn nvme_path_bytes_per_s(root: &HostRoot, address: &str) -> Option<f64> {
+    let scan = Scan::new(root);
+    let functions = pcie::read_functions(&scan);
+    let virtual_machine = kind::is_virtual(&scan, &cpu::read(&scan), &functions);
+    let endpoints = pcie::endpoints(&functions, virtual_machine);
+    endpoints.iter().find(|endpoint| endpoint.address == address && endpoint.kind == "nvme")?.path_bytes_per_s
+}

@@ -4,6 +4,7 @@ mod chain;
 mod executor;
 mod files;
 mod outbox;
+mod plug;
 
 pub use executor::{Steps, StepsOptions};
 pub use outbox::Outbox;

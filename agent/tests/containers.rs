@@ -108,6 +108,12 @@ impl Ground {
     }
 }
 
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(format!("/run/ouroboros/test-{}", self.agent));
+    }
+}
+
 struct Ran {
     result: Result<(), RunFailure>,
     out: Option<String>,

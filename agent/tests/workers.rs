@@ -21,7 +21,7 @@ fn pool(idle_timeout: Duration) -> Pool {
 }
 
 fn noop() -> Installed {
-    Installed { container: builtin_container("noop").unwrap(), source: Source::Program }
+    Installed { container: builtin_container("noop").unwrap(), source: Source::Program, hold: None }
 }
 
 fn job(folder: &Path, params: serde_json::Value) -> Job {
@@ -68,7 +68,7 @@ async fn a_worker_stays_loaded_and_a_refused_job_does_not_cost_it() {
     assert_eq!(std::fs::metadata(home.path().join("out/out")).unwrap().len(), 100_000);
     assert_eq!(pool.ids(), first, "the same worker did it");
     assert!(times.plug < Duration::from_millis(50), "it was loaded: {times:?}");
-    pool.tidy(|_| true);
+    pool.tidy(|_, _| true);
     assert!(pool.ids().is_empty(), "an idle worker past its time is given up");
 }
 

@@ -3,8 +3,9 @@
 pub(crate) use enrol::enrol;
 pub(crate) use operator::TokenSpec;
 pub(crate) use requests::{Event, Submission, Submitted};
-pub(crate) use route::{Route, Target, for_operators, for_requests, with_port};
+pub(crate) use route::{Route, Target, for_agent, for_operators, for_requests, with_port};
 
+mod agent;
 mod enrol;
 mod operator;
 mod requests;

@@ -18,7 +18,7 @@ mod token;
 mod trace;
 
 use crate::arguments::Global;
-use crate::client::{Client, Target, for_operators, for_requests};
+use crate::client::{Client, Target, for_agent, for_operators, for_requests};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, Style, json};
@@ -138,6 +138,11 @@ impl<'a> Context<'a> {
     pub(crate) async fn operator(&self) -> Result<Client, Fault> {
         let home = self.home()?;
         Client::open(&for_operators(&Target { home: &home, server: self.server.as_deref(), direct: true })?).await
+    }
+
+    /// A connection to the agent of this machine.
+    pub(crate) async fn agent(&self) -> Result<Client, Fault> {
+        Client::open(&for_agent(&self.home()?)?).await
     }
 
     /// Prints a document in the format that was asked for.

@@ -18,6 +18,7 @@ pub(crate) mod placement;
 pub(crate) mod plan;
 pub(crate) mod poison;
 pub(crate) mod quantity;
+pub(crate) mod replay;
 pub(crate) mod requests;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -27,6 +28,7 @@ pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod tokens;
 pub(crate) mod trace;
+pub(crate) mod trusted_keys;
 
 pub(crate) use style::{Style, Tone};
 

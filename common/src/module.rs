@@ -44,6 +44,46 @@ pub enum ModuleState {
     Conflict,
 }
 
+/// What is demanded of a module's signature before its containers are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrustPolicy {
+    /// It must be by a key the fleet trusts.
+    Enforce,
+    /// It should be; otherwise that is said, and the module used.
+    Warn,
+    /// It does not matter.
+    Off,
+}
+
+/// What a module says of itself, so that others than the node it sits in can check its signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedIndex {
+    /// The content of `index.json`, byte for byte.
+    pub index: String,
+    /// The content of `index.json.minisig`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+/// Where a module's containers come from, and what speaks for them: of a module that is an image, not a plain folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What its signature is worth, by the keys its node knows.
+    pub signature: Verdict,
+    /// What its node demands of it.
+    pub policy: TrustPolicy,
+    /// What the signature covers, for the server's own check; left out where it is very long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<SignedIndex>,
+    /// The slowest PCIe link on the way to it, bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_bytes_per_s: Option<f64>,
+    /// From the kernel's event to the module being ready to be announced, ms; of one that was there at the start, from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_after_ms: Option<f64>,
+}
+
 /// A module on a node: what an agent announces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placement {
@@ -65,6 +105,14 @@ pub struct Placement {
     /// What could not be used, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// Of an image: who signed it, and how fast it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl Placement {
+    /// The longest index that is announced, bytes. The control stream takes small messages only.
+    pub const MAX_INDEX_BYTES: usize = 160 << 10;
 }
 
 /// Everything one node offers, announced whole whenever its digest changes.

@@ -4,10 +4,12 @@
 //! enrolment and renewal need them; every method but those two refuses such a peer.
 
 pub use accept::{Incoming, ServerTls};
+pub use accepted::{Accepted, ConnectInfo, PeerSocket, TcpFigures};
 pub use connect::{ClientTls, ConnectError, connect};
 pub use verify::RENEWAL_WINDOW_S;
 
 mod accept;
+mod accepted;
 mod connect;
 mod verify;
 

@@ -8,6 +8,7 @@ use crate::lock::HomeLock;
 use crate::reconcile;
 use crate::store::{SqliteStore, Store, Ticker};
 use crate::ticker::unix_seconds;
+use crate::trust::TrustedKeys;
 use crate::world::{World, WorldParts};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::home::Home;
@@ -72,6 +73,7 @@ impl Service {
             blobs,
             interpreter: Arc::new(RuleInterpreter::new()),
             authority,
+            trusted: TrustedKeys::open(files.trusted_keys()),
             ticker: options.ticker,
             instance,
             require_approval: options.require_approval,

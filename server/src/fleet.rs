@@ -9,6 +9,7 @@ use ouro_common::id::{AgentRunId, AttemptKey, Digest, NodeId};
 use ouro_common::mfpi::LinkFactors;
 use ouro_common::mfpi::threshold::{self, Gate, GateState};
 use ouro_common::step::AckVerdict;
+use ouro_proto::channel::{PeerSocket, TcpFigures};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub enum NodeCommand {
     SendBlob(Digest),
     /// These blobs are needed no longer.
     Forget(Vec<Digest>),
+    /// Use modules that these keys have signed, and no others.
+    TrustedKeys(Vec<String>),
     /// A heartbeat came.
     HeartbeatAck(u64),
     /// Answer at once.
@@ -49,6 +52,8 @@ pub struct Entry {
     pub epoch: u64,
     /// The agent's process.
     pub run: AgentRunId,
+    /// Its connection, where the kernel measures it.
+    pub socket: Option<PeerSocket>,
 }
 
 /// A node's open session.
@@ -62,6 +67,9 @@ struct Session {
     gate: GateState,
     last_seen: Instant,
     round_trip: Option<RoundTrip>,
+    socket: Option<PeerSocket>,
+    /// What the kernel said last; its rate is the last one that the network set.
+    measured: Option<TcpFigures>,
     ping: Option<(u64, std::time::Instant)>,
     told: BTreeSet<AttemptKey>,
 }
@@ -85,6 +93,31 @@ impl RoundTrip {
     }
 }
 
+/// Figures that differ by less than this share are the same: they would only make every decision read every node anew.
+const SAME: f64 = 0.1;
+
+fn differ(a: &TcpFigures, b: &TcpFigures) -> bool {
+    let apart = |a: f64, b: f64| (a - b).abs() > SAME * a.max(b);
+    let rate = match (a.delivered_bytes_per_s, b.delivered_bytes_per_s) {
+        (Some(a), Some(b)) => apart(a, b),
+        (a, b) => a.is_some() != b.is_some(),
+    };
+    rate || apart(a.srtt.as_secs_f64(), b.srtt.as_secs_f64()) || apart(a.rttvar.as_secs_f64(), b.rttvar.as_secs_f64())
+}
+
+/// The link as the kernel measured it, or as pings did. The way up is not measured from here.
+fn link(session: &Session) -> Option<LinkFactors> {
+    let kernel = session.measured.map(|m| (m.srtt.as_secs_f64(), m.rttvar.as_secs_f64()));
+    let (srtt_s, rttvar_s) = kernel.or(session.round_trip.map(|r| (r.srtt_s, r.rttvar_s)))?;
+    let down = session.measured.and_then(|m| m.delivered_bytes_per_s);
+    Some(LinkFactors {
+        srtt_s,
+        rttvar_s,
+        down_bytes_per_s: down.unwrap_or(UNMEASURED_BYTES_PER_S),
+        up_bytes_per_s: UNMEASURED_BYTES_PER_S,
+    })
+}
+
 /// What others see of a session.
 #[derive(Debug, Clone)]
 pub struct SessionView {
@@ -96,8 +129,10 @@ pub struct SessionView {
     pub gate: GateState,
     /// The last sign of life, on the store's clock.
     pub last_seen: Instant,
-    /// The link, once a ping was answered.
+    /// The link, once it was measured.
     pub link: Option<LinkFactors>,
+    /// The rate to the node, if the network ever set it, bytes per second.
+    pub delivered_bytes_per_s: Option<f64>,
 }
 
 /// All open sessions.
@@ -120,6 +155,8 @@ impl Fleet {
             gate: GateState::default(),
             last_seen: now,
             round_trip: None,
+            socket: entry.socket,
+            measured: None,
             ping: None,
             told: BTreeSet::new(),
         };
@@ -193,6 +230,22 @@ impl Fleet {
         }
     }
 
+    /// Asks the kernel what it has measured on every connection.
+    pub fn measure_all(&self) {
+        for (node, session) in self.table().iter_mut() {
+            let Some(fresh) = session.socket.and_then(|s| s.figures()) else {
+                continue;
+            };
+            let before = session.measured;
+            let delivered_bytes_per_s = fresh.delivered_bytes_per_s.or(before.and_then(|b| b.delivered_bytes_per_s));
+            let figures = TcpFigures { delivered_bytes_per_s, ..fresh };
+            if before.is_none_or(|before| differ(&before, &figures)) {
+                session.measured = Some(figures);
+                self.touch(*node);
+            }
+        }
+    }
+
     /// Pings every node that has no ping under way; `fresh` gives the nonces.
     pub fn ping_all(&self, mut fresh: impl FnMut() -> u64) {
         for session in self.table().values_mut().filter(|s| s.ping.is_none()) {
@@ -239,13 +292,14 @@ impl Fleet {
             readings: s.readings.clone(),
             gate: s.gate.clone(),
             last_seen: s.last_seen,
-            link: s.round_trip.map(|r| LinkFactors {
-                srtt_s: r.srtt_s,
-                rttvar_s: r.rttvar_s,
-                down_bytes_per_s: UNMEASURED_BYTES_PER_S,
-                up_bytes_per_s: UNMEASURED_BYTES_PER_S,
-            }),
+            link: link(s),
+            delivered_bytes_per_s: s.measured.and_then(|m| m.delivered_bytes_per_s),
         })
+    }
+
+    /// Every node that has a session.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.table().keys().copied().collect()
     }
 
     /// Whether a node has a session.
@@ -278,7 +332,7 @@ mod tests {
         let node = NodeId::from_parts(1, [1; 10]);
         let (sender, mut commands) = mpsc::channel(4);
         let run = AgentRunId::from_parts(1, [1; 10]);
-        fleet.open(node, Entry { epoch: 7, run }, sender, Instant(0));
+        fleet.open(node, Entry { epoch: 7, run, socket: None }, sender, Instant(0));
         fleet.ping_all(|| 42);
         assert!(matches!(commands.recv().await, Some(NodeCommand::Ping(42))));
         fleet.pong(node, 41);
@@ -298,7 +352,7 @@ mod tests {
         let node = NodeId::from_parts(1, [1; 10]);
         let run = |n| AgentRunId::from_parts(1, [n; 10]);
         let (sender, mut commands) = mpsc::channel(4);
-        fleet.open(node, Entry { epoch: 7, run: run(1) }, sender, Instant(0));
+        fleet.open(node, Entry { epoch: 7, run: run(1), socket: None }, sender, Instant(0));
         assert!(fleet.probe(node, run(1), 3).is_none(), "the same process dials again");
         let (epoch, mut answer) = fleet.probe(node, run(2), 4).unwrap();
         assert!(epoch == 7 && matches!(commands.recv().await, Some(NodeCommand::Ping(4))));

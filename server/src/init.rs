@@ -33,6 +33,10 @@ impl ServerFiles<'_> {
     pub fn database(&self) -> std::path::PathBuf {
         self.0.join("store.db")
     }
+    /// Keys whose signature makes a module trusted, a file each.
+    pub fn trusted_keys(&self) -> std::path::PathBuf {
+        self.0.join("trusted-keys")
+    }
     /// Inputs and answers.
     pub fn blobs(&self) -> std::path::PathBuf {
         self.0.join("blobs")

@@ -18,5 +18,6 @@ pub mod scheduler;
 pub mod simulate;
 pub mod store;
 pub mod ticker;
+pub mod trust;
 pub mod watch;
 pub mod world;

@@ -71,8 +71,11 @@ pub async fn handle(world: &World, node: NodeId, epoch: u64, event: NodeEvent) -
                 world.doorbell.notify_one();
             }
         }
-        NodeEvent::Announced(announcement) => {
+        NodeEvent::Announced(mut announcement) => {
+            world.trusted.check(&mut announcement);
             world.store.announce(node, epoch, &announcement).await?;
+            let ready = announcement.ready_containers().count();
+            tracing::info!(%node, modules = announcement.placements.len(), containers = ready, "announced");
             world.node_changed(node);
             world.doorbell.notify_one();
         }

@@ -6,6 +6,7 @@ pub use live::LiveAttempts;
 pub(crate) use place::stop_attempts;
 pub(crate) use plan::interpret;
 pub use snapshot::{columns, decide_now, hypothetical_steps, step_state};
+pub(crate) use sweep::tell_trusted;
 
 mod companions;
 mod live;

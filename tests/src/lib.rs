@@ -15,6 +15,7 @@ pub use relay::Relay;
 pub use server::Server;
 pub use testbed::Testbed;
 pub use transcript::check_transcript;
+pub use udevd::ensure_udevd;
 pub use wait::{LONG, SHORT, eventually};
 
 pub mod assets;
@@ -31,6 +32,7 @@ mod server;
 mod testbed;
 pub mod texts;
 mod transcript;
+mod udevd;
 mod wait;
 
 /// Says why a test cannot run on this machine. The caller returns afterwards: the test then counts as passed, and its

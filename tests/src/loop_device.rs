@@ -35,6 +35,37 @@ impl LoopDevice {
         Ok(Self { path: PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()) })
     }
 
+    /// The device's name: the slot that an agent knows it by.
+    ///
+    /// # Panics
+    /// When the path has none.
+    pub fn slot(&self) -> String {
+        let name = self.path.file_name().expect("a device has a name");
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Pulls it out, though it may be in use.
+    pub fn detach(&self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+    }
+
+    /// Plugs the file into the same device again.
+    ///
+    /// # Errors
+    /// What losetup says.
+    pub fn attach(&self, file: &Path) -> Result<(), String> {
+        let output = Command::new("losetup")
+            .arg("--read-only")
+            .arg(&self.path)
+            .arg(file)
+            .output()
+            .map_err(|e| format!("losetup: {e}"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path

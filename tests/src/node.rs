@@ -22,6 +22,10 @@ pub struct NodeOptions {
     pub recorded: Option<PathBuf>,
     /// Steps that may run at once.
     pub slots: Option<u32>,
+    /// Slots in which it looks for modules; none unless named: every agent of this machine would use the same devices.
+    pub devices: Vec<String>,
+    /// Those of them that ask first.
+    pub ask: Vec<String>,
     /// The machine that umockdev makes up for it.
     pub testbed: Option<Testbed>,
     /// What else stands in `agent.toml`: sections.
@@ -59,6 +63,20 @@ impl NodeOptions {
         self
     }
 
+    /// That looks for modules in these slots.
+    #[must_use]
+    pub fn watching(mut self, slots: &[&str]) -> Self {
+        self.devices = slots.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// That asks before it uses what is in these slots.
+    #[must_use]
+    pub fn asking(mut self, slots: &[&str]) -> Self {
+        self.ask = slots.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// In a machine that umockdev makes up.
     #[must_use]
     pub fn in_testbed(mut self, testbed: &Testbed) -> Self {
@@ -93,6 +111,7 @@ impl NodeOptions {
             // The runtimes of containers find no control groups in a made-up machine, and some hang.
             text.push_str("[oci]\nruntimes = []\n");
         }
+        let _ = writeln!(text, "[devices]\nwatch = {:?}\nask = {:?}", self.devices, self.ask);
         text.push_str(&self.configuration);
         text
     }

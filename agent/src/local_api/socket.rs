@@ -1,7 +1,8 @@
 //! The socket itself: where it lies, who may open it, and the server behind it.
 
+use super::release::AgentService;
 use super::service::LocalRequests;
-use super::status::{StatusService, StatusSource};
+use super::status::StatusSource;
 use crate::durable::FileError;
 use crate::requests::Requests;
 use ouro_common::error::{Fault, FaultCode};
@@ -61,7 +62,7 @@ impl LocalApi {
         let service = LocalRequests::new(node, requests);
         let served = Server::builder()
             .add_service(RequestsServer::new(service))
-            .add_service(AgentServer::new(StatusService(status)))
+            .add_service(AgentServer::new(AgentService(status)))
             .serve_with_incoming_shutdown(UnixListenerStream::new(self.listener), drain.cancelled());
         // Watchers that stay are not waited for: their requests go on in the journal.
         let patience = async {

@@ -8,18 +8,17 @@ use crate::uplink;
 use crate::workers::Pool;
 use ouro_common::device::{LoadedContainer, NodeProfile};
 use ouro_common::error::{Fault, FaultCode};
-use ouro_proto::convert::{document, fault_of, read_document};
+use ouro_common::module::ModuleState;
+use ouro_proto::convert::{fault_of, read_document};
 use ouro_proto::wire;
 use ouro_proto::wire::agent_client::AgentClient;
-use ouro_proto::wire::agent_server::Agent;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::transport::Endpoint;
-use tonic::{Request, Response, Status};
 
-const SCHEMA: &str = "ouroboros.agent-status/1";
+pub(super) const SCHEMA: &str = "ouroboros.agent-status/1";
 
 /// The document `ouroboros.agent-status/1`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +64,10 @@ pub struct ModuleLine {
     pub label: String,
     /// Where it sits.
     pub slot: String,
+    /// Where it is in its life.
+    pub state: ModuleState,
+    /// Why, where that is not evident.
+    pub why: String,
     /// Its containers, by name and version.
     pub containers: Vec<String>,
     /// What could not be used.
@@ -99,13 +102,15 @@ pub struct StatusSource {
 }
 
 impl StatusSource {
-    fn now(&self) -> AgentStatus {
+    pub(super) fn now(&self) -> AgentStatus {
         let session = self.session.borrow().clone();
         let seen = self.modules.now();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let modules = seen.announcement.placements.iter().map(|placement| ModuleLine {
             label: placement.label.clone(),
             slot: placement.slot.clone(),
+            state: placement.state,
+            why: placement.why.clone(),
             containers: placement.containers.iter().map(|c| c.manifest.reference().to_string()).collect(),
             problems: placement.problems.clone(),
         });
@@ -132,16 +137,6 @@ impl StatusSource {
             recorded: self.profile.recorded,
             warnings: self.profile.hardware.warnings.clone(),
         }
-    }
-}
-
-/// The service on the socket.
-pub(super) struct StatusService(pub(super) StatusSource);
-
-#[tonic::async_trait]
-impl Agent for StatusService {
-    async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::Document>, Status> {
-        Ok(Response::new(document(SCHEMA, &self.0.now())))
     }
 }
 
@@ -185,6 +180,9 @@ impl fmt::Display for AgentStatus {
         writeln!(f, "spool       {} bytes", self.spool_bytes)?;
         for module in &self.modules {
             writeln!(f, "module      {} ({}): {}", module.label, module.slot, module.containers.join(", "))?;
+            if !module.why.is_empty() {
+                writeln!(f, "            {:?}: {}", module.state, module.why)?;
+            }
             for problem in &module.problems {
                 writeln!(f, "            problem: {problem}")?;
             }

@@ -1,15 +1,20 @@
 //! One look at everything: from the folders as they are now to what is announced and what can be run.
 
+use super::hold::Hold;
 use super::identity::FileDigests;
+use super::image::{Found, Image, Judge};
 use super::source::{LayerFile, Source};
 use crate::runtimes::builtin;
 use ouro_common::container::{Container, Manifest, Runtime};
 use ouro_common::id::Digest;
-use ouro_common::module::{Announcement, ModuleState, Placement, ROOTFS_ARCHIVES, container_digest};
+use ouro_common::module::{
+    Announcement, LAYOUT_FILE, ModuleState, Placement, ROOTFS_ARCHIVES, TrustPolicy, TrustedKey, blob_path, container_digest,
+};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Manifests that are part of the program: every node can compose answers and be benchmarked.
 const EMBEDDED: [(&str, &str); 2] = [
@@ -33,6 +38,8 @@ pub struct Installed {
     pub container: Container,
     /// What it is run from.
     pub source: Source,
+    /// The device it is on, if it is on one.
+    pub hold: Option<Arc<Hold>>,
 }
 
 /// Everything that was seen in one look.
@@ -52,15 +59,19 @@ pub fn builtin_container(name: &str) -> Option<Container> {
 }
 
 /// Looks at the built-in containers and the folders.
-pub fn scan(folders: &[ModuleFolder], digests: &mut FileDigests) -> Snapshot {
+pub fn scan(folders: &[ModuleFolder], keys: &[TrustedKey], policy: TrustPolicy, digests: &mut FileDigests) -> Snapshot {
     digests.retain_existing();
     let mut snapshot = Snapshot::default();
     let embedded = EMBEDDED.iter().filter_map(|(name, _)| builtin_container(name));
-    let found = embedded.map(|container| Installed { container, source: Source::Program }).collect();
+    let found = embedded.map(|container| Installed { container, source: Source::Program, hold: None }).collect();
     snapshot.add("builtin".into(), "builtin".into(), found, vec![]);
     for folder in folders {
         let slot = format!("dir:{}", folder.path.display());
         let label = folder.path.file_name().map_or_else(|| slot.clone(), |n| n.to_string_lossy().into_owned());
+        if folder.path.join(LAYOUT_FILE).is_file() {
+            snapshot.add_image(&folder.path, (&label, &slot), Judge { keys, policy }, digests);
+            continue;
+        }
         match containers_in(&folder.path, digests) {
             Ok((found, problems)) => snapshot.add(label, slot, found, problems),
             Err(error) if !folder.required && error.kind() == std::io::ErrorKind::NotFound => {}
@@ -74,6 +85,11 @@ pub fn scan(folders: &[ModuleFolder], digests: &mut FileDigests) -> Snapshot {
 }
 
 impl Snapshot {
+    /// Whether a container is still run from there.
+    pub fn runs(&self, digest: &Digest, source: &Source) -> bool {
+        self.installed.get(digest).is_some_and(|installed| installed.source == *source)
+    }
+
     fn add(&mut self, label: String, slot: String, found: Vec<Installed>, mut problems: Vec<String>) {
         problems.sort();
         let mut hasher = Sha256::new();
@@ -90,8 +106,30 @@ impl Snapshot {
             read_bytes_per_s: None,
             containers: found.iter().map(|i| i.container.clone()).collect(),
             problems,
+            origin: None,
         });
         self.installed.extend(found.into_iter().map(|i| (i.container.digest, i)));
+    }
+
+    /// A folder that is an image: its files are hashed as those of any folder are, once and when they change.
+    fn add_image(&mut self, at: &Path, (label, slot): (&str, &str), judged: Judge<'_>, digests: &mut FileDigests) {
+        let problem = match Image::read(at) {
+            Ok(image) => {
+                let found = Found { label, slot, at, hold: None, link_bytes_per_s: None, ready_after_ms: None };
+                let mut damaged = |blob: &Digest| {
+                    digests.weights(&at.join(blob_path(blob))).map_or_else(
+                        |error| Some(format!("{}: {error}", blob_path(blob))),
+                        |layer| (layer.digest != *blob).then(|| format!("{}: its content is not what its name says", blob_path(blob))),
+                    )
+                };
+                let (placement, installed) = image.placement(&found, judged, &mut damaged);
+                self.announcement.placements.push(placement);
+                self.installed.extend(installed.into_iter().map(|i| (i.container.digest, i)));
+                return;
+            }
+            Err(error) => format!("{}: {error}", at.display()),
+        };
+        self.add(label.into(), slot.into(), vec![], vec![problem]);
     }
 }
 
@@ -138,7 +176,7 @@ fn container(folder: &Path, manifest: &Path, digests: &mut FileDigests) -> Resul
         Runtime::Builtin => (Source::Program, None),
     };
     let digest = container_digest(&manifest, layer.as_slice()).map_err(|e| e.to_string())?;
-    Ok(Installed { container: Container { digest, manifest }, source })
+    Ok(Installed { container: Container { digest, manifest }, source, hold: None })
 }
 
 /// The archive with the root filesystem of an `oci` container.
@@ -183,7 +221,7 @@ mod tests {
             ModuleFolder { path: home.path().join("not-there"), required: true },
             ModuleFolder { path: home.path().join("not-there-either"), required: false },
         ];
-        let seen = scan(&folders, &mut FileDigests::default());
+        let seen = scan(&folders, &[], TrustPolicy::Off, &mut FileDigests::default());
         let [builtin, module, missing] = seen.announcement.placements.as_slice() else {
             panic!("{:?}", seen.announcement)
         };
@@ -193,7 +231,11 @@ mod tests {
         assert!(module.problems.iter().any(|p| p.contains("empty.gguf")));
         assert_eq!(missing.state, ModuleState::Incomplete);
         assert_eq!(seen.installed.len(), 3);
-        assert_eq!(seen, scan(&folders, &mut FileDigests::default()), "the same folders give the same announcement");
+        assert_eq!(
+            seen,
+            scan(&folders, &[], TrustPolicy::Off, &mut FileDigests::default()),
+            "the same folders give the same announcement"
+        );
     }
 
     #[test]
@@ -203,7 +245,7 @@ mod tests {
         put(home.path(), "program", "oci", &[("rootfs.tar.gz", "\u{1f}\u{8b}")]);
         put(home.path(), "two", "oci", &[("rootfs.tar.gz", ""), ("rootfs.tar", "")]);
         let folder = ModuleFolder { path: home.path().into(), required: true };
-        let seen = scan(&[folder], &mut FileDigests::default());
+        let seen = scan(&[folder], &[], TrustPolicy::Off, &mut FileDigests::default());
         let placement = &seen.announcement.placements[1];
         assert!(placement.problems[0].contains("more than one root filesystem"), "{:?}", placement.problems);
         let [model, program] = placement.containers.as_slice() else {

@@ -3,6 +3,7 @@
 //! In a folder a root filesystem is one archive, `rootfs.tar`, perhaps compressed; in an image it may be several layers. Here
 //! they are the same.
 
+use ouro_common::id::Digest;
 use ouro_common::module::Layer;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,15 @@ impl Source {
     /// Whether running it touches anything beside the agent's own code.
     pub fn is_foreign(&self) -> bool {
         *self != Self::Program
+    }
+
+    /// The blobs of an image that it is run from. Their files are named by them.
+    pub fn blobs(&self) -> Vec<Digest> {
+        match self {
+            Self::Program => vec![],
+            Self::Model(path) => path.file_name().and_then(|name| format!("sha256:{}", name.to_str()?).parse().ok()).into_iter().collect(),
+            Self::RootFs(layers) => layers.iter().map(|file| file.layer.digest).collect(),
+        }
     }
 
     /// The model file, if it is one.

@@ -241,6 +241,8 @@ impl Oci {
         self.tasks.close();
         self.tasks.wait().await;
         self.machine.cgroups.tidy(&self.machine.options.agent);
+        // Empty now; where it is not, the next start looks into it.
+        let _ = fs::remove_dir(&self.machine.options.runs);
     }
 }
 

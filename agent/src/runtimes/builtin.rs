@@ -3,11 +3,8 @@
 //! A manifest with `runtime = "builtin"` picks its code by its name.
 
 mod compose;
-mod csv_stats;
-mod keywords;
 mod noop;
-mod stopwords;
-mod summarize;
+mod text;
 
 use super::{Job, JobError, Plugged, Stream};
 use ouro_common::container::Manifest;
@@ -19,10 +16,10 @@ type Code = fn(&Job) -> Result<(), JobError>;
 fn code(name: &str) -> Option<Code> {
     match name {
         "compose" => Some(compose::run),
-        "csv-stats" => Some(csv_stats::run),
+        "csv-stats" => Some(text::csv_stats),
         "noop" => Some(noop::run),
-        "keywords" => Some(keywords::run),
-        "summarize" => Some(summarize::run),
+        "keywords" => Some(text::keywords),
+        "summarize" => Some(text::summarize),
         _ => None,
     }
 }

@@ -29,6 +29,11 @@ impl Doorbell {
         Self::to(&["nvme", "pci", "accel", "drm"], "a pulled device")
     }
 
+    /// Listens for disks, partitions and loop devices; `None`, with a warning in the log, where udev cannot be used.
+    pub fn listen_to_modules() -> Option<Self> {
+        Self::to(&["block"], "a module")
+    }
+
     #[cfg(feature = "udev")]
     fn to(subsystems: &'static [&'static str], what: &str) -> Option<Self> {
         let bell = Arc::new(Notify::new());

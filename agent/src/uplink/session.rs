@@ -7,7 +7,7 @@ use super::link::{Connection, Link};
 use super::rtt::RoundTrip;
 use super::{deliver, enrol, translate};
 use crate::clock;
-use crate::modules::Modules;
+use crate::modules::{Modules, TrustedKeys};
 use crate::sensing::readings;
 use crate::spool::Spool;
 use crate::steps::Steps;
@@ -61,6 +61,8 @@ pub struct UplinkOptions {
     pub readings: watch::Receiver<Arc<Readings>>,
     /// What containers it has.
     pub modules: Modules,
+    /// Whose modules are used.
+    pub keys: TrustedKeys,
     /// What it runs.
     pub steps: Steps,
     /// What it keeps.
@@ -249,6 +251,7 @@ impl Uplink {
             Some(Said::Refused(fault)) => return Err(refusal(translate::fault(&fault))),
             _ => return Err(End::Lost("the server ended the session before its welcome".into())),
         };
+        self.options.keys.replace(&welcome.trusted_keys);
         tracing::info!(server = self.options.server, node = welcome.node_name, epoch = welcome.session_epoch, "session");
         self.status.send_replace(Status {
             connected: true,
@@ -392,6 +395,7 @@ impl Uplink {
                 self.options.spool.forget(&digests);
             }
             Said::Refused(fault) => return Some(refusal(translate::fault(&fault))),
+            Said::TrustedKeys(trusted) => self.options.keys.replace(&trusted.keys),
             Said::Welcome(_) => {}
         }
         None

@@ -24,7 +24,7 @@ impl Own {
     /// Gives up the workers that nobody needs.
     pub(super) fn tidy(&self) {
         let known = self.modules.now();
-        self.pool.tidy(|digest| known.installed.contains_key(digest));
+        self.pool.tidy(|digest, source| known.runs(digest, source));
     }
 
     /// The processor time of all workers so far, and the containers in memory.

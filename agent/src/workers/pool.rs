@@ -6,7 +6,7 @@
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
 use crate::logs::LogWriter;
-use crate::modules::Installed;
+use crate::modules::{Installed, Modules, Source};
 use crate::runtimes::{Job, Load};
 use ouro_common::container::{Container, Runtime};
 use ouro_common::device::LoadedContainer;
@@ -65,6 +65,7 @@ pub struct RunTimes {
 
 struct Idle {
     process: Process,
+    source: Source,
     since: Instant,
 }
 
@@ -147,10 +148,9 @@ impl Pool {
 
     async fn loaded(&self, installed: &Installed, log: &LogWriter) -> Result<Busy, RunFailure> {
         let container = &installed.container;
-        let idle = self.state().idle.get_mut(&container.digest).and_then(Vec::pop);
-        if let Some(idle) = idle {
+        if let Some(idle) = self.take_idle(installed) {
             idle.process.log_to(Some(log.clone()));
-            return Ok(Busy::new(self.clone(), container.digest, idle.process));
+            return Ok(Busy::new(self.clone(), installed, idle.process));
         }
         let load = Load {
             manifest: container.manifest.clone(),
@@ -161,9 +161,35 @@ impl Pool {
         let process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
         process.log_to(Some(log.clone()));
-        let mut busy = Busy::new(self.clone(), container.digest, process);
+        let mut busy = Busy::new(self.clone(), installed, process);
         busy.carry_out(&Order::Load(Box::new(load)), None).await?;
         Ok(busy)
+    }
+
+    /// A worker that has the container loaded, from the same place: one whose module was pulled out has it from nowhere.
+    fn take_idle(&self, installed: &Installed) -> Option<Idle> {
+        let mut state = self.state();
+        let list = state.idle.get_mut(&installed.container.digest)?;
+        let at = list.iter().rposition(|idle| idle.source == installed.source)?;
+        Some(list.remove(at))
+    }
+
+    /// Loads a container into a worker that then waits, unless one waits already, or the only one it may have is at work. Whether
+    /// it was loaded.
+    ///
+    /// # Errors
+    /// What the container said, or what its worker died of.
+    pub async fn plug(&self, installed: &Installed, log: &LogWriter) -> Result<bool, RunFailure> {
+        let digest = &installed.container.digest;
+        let there = {
+            let state = self.state();
+            let waits = state.idle.get(digest).is_some_and(|list| list.iter().any(|idle| idle.source == installed.source));
+            waits || (installed.container.manifest.runtime == Runtime::Gguf && state.busy.contains_key(digest))
+        };
+        if !there {
+            self.loaded(installed, log).await?.give_back();
+        }
+        Ok(!there)
     }
 
     /// The containers in memory, one entry a worker, with the process ids that say how much memory they take.
@@ -189,13 +215,22 @@ impl Pool {
         idle.chain(state.busy.values().flatten().copied()).collect()
     }
 
-    /// Gives up the workers that have been idle for too long, and those of containers that are no longer there.
-    pub fn tidy(&self, still_there: impl Fn(&Digest) -> bool) {
+    /// Gives up the workers that have been idle for too long, and those of containers that are no longer where they were loaded from.
+    pub fn tidy(&self, still_there: impl Fn(&Digest, &Source) -> bool) {
         let timeout = self.options.idle_timeout;
         self.state().idle.retain(|digest, list| {
-            list.retain(|idle| still_there(digest) && idle.since.elapsed() < timeout);
+            list.retain(|idle| still_there(digest, &idle.source) && idle.since.elapsed() < timeout);
             !list.is_empty()
         });
+    }
+
+    /// Gives up workers at once when what they were loaded from goes: one that has a module's files open keeps its device from going.
+    pub async fn follow(self, modules: Modules) {
+        let mut changes = modules.changes();
+        while changes.changed().await.is_ok() {
+            let known = changes.borrow_and_update().clone();
+            self.tidy(|digest, source| known.runs(digest, source));
+        }
     }
 
     /// Ends all idle workers.
@@ -208,15 +243,17 @@ impl Pool {
 struct Busy {
     pool: Pool,
     digest: Digest,
+    source: Source,
     id: u32,
     process: Option<Process>,
 }
 
 impl Busy {
-    fn new(pool: Pool, digest: Digest, process: Process) -> Self {
+    fn new(pool: Pool, installed: &Installed, process: Process) -> Self {
+        let (digest, source) = (installed.container.digest, installed.source.clone());
         let id = process.id().unwrap_or(0);
         pool.state().busy.entry(digest).or_default().push(id);
-        Self { pool, digest, id, process: Some(process) }
+        Self { pool, digest, source, id, process: Some(process) }
     }
 
     async fn carry_out(&mut self, order: &Order, chunks: Option<&mpsc::Sender<String>>) -> Result<(), RunFailure> {
@@ -246,7 +283,7 @@ impl Busy {
     fn give_back(mut self) {
         if let Some(process) = self.process.take() {
             process.log_to(None);
-            let idle = Idle { process, since: Instant::now() };
+            let idle = Idle { process, source: self.source.clone(), since: Instant::now() };
             self.pool.state().idle.entry(self.digest).or_default().push(idle);
         }
     }

@@ -2,15 +2,15 @@
 
 use super::Client;
 use crate::output::tokens::TokensDocument;
-use ouro_common::document::{EventsDocument, PoisonDocument};
+use ouro_common::document::{EventsDocument, PoisonDocument, ReplayDocument, TrustedKeysDocument};
 use ouro_common::error::Fault;
 use ouro_common::id::NodeId;
 use ouro_common::step::NodeDeed;
 use ouro_proto::convert::{fault_of, read_document};
 use ouro_proto::wire::operator_client::OperatorClient;
 use ouro_proto::wire::{
-    ChangeNodeRequest, CreateTokenRequest, Document, EventsRequest, ListPoisonRequest, ListTokensRequest, ReleasePoisonRequest,
-    RevokeTokenRequest,
+    ChangeNodeRequest, CreateTokenRequest, DistrustKeyRequest, Document, EventsRequest, ListPoisonRequest, ListTokensRequest,
+    ListTrustedKeysRequest, ReleasePoisonRequest, ReplayRequest, RevokeTokenRequest, TrustKeyRequest,
 };
 use std::collections::HashMap;
 use tonic::Streaming;
@@ -79,6 +79,13 @@ impl Client {
         read_document(Some(&reply.into_inner()), PoisonDocument::SCHEMA)
     }
 
+    /// Takes the newest kept decision about a request again; `step` may be empty.
+    pub(crate) async fn replay(&self, request: String, step: &str) -> Result<ReplayDocument, Fault> {
+        let message = ReplayRequest { request, step: step.to_string() };
+        let reply = self.operator().replay(message).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(&reply.into_inner()), ReplayDocument::SCHEMA)
+    }
+
     /// Lets work run again; what was released.
     pub(crate) async fn release_poison(&self, id: &str) -> Result<PoisonDocument, Fault> {
         let request = ReleasePoisonRequest { id: id.to_string() };
@@ -86,11 +93,30 @@ impl Client {
         read_document(Some(&reply.into_inner()), PoisonDocument::SCHEMA)
     }
 
+    /// The keys whose modules are used.
+    pub(crate) async fn trusted_keys(&self) -> Result<TrustedKeysDocument, Fault> {
+        keys(self.operator().list_trusted_keys(ListTrustedKeysRequest {}).await)
+    }
+
+    /// Trusts a key; all that are trusted then.
+    pub(crate) async fn trust_key(&self, key: &str, name: &str) -> Result<TrustedKeysDocument, Fault> {
+        keys(self.operator().trust_key(TrustKeyRequest { key: key.to_string(), name: name.to_string() }).await)
+    }
+
+    /// Trusts a key no longer; all that are trusted then.
+    pub(crate) async fn distrust_key(&self, key: &str) -> Result<TrustedKeysDocument, Fault> {
+        keys(self.operator().distrust_key(DistrustKeyRequest { key: key.to_string() }).await)
+    }
+
     /// What happened in the fleet, and what happens if `follow`.
     pub(crate) async fn events(&self, after: Option<u64>, limit: u32, follow: bool) -> Result<Events, Fault> {
         let reply = self.operator().events(EventsRequest { after, limit, follow }).await.map_err(|s| fault_of(&s))?;
         Ok(Events(reply.into_inner()))
     }
+}
+
+fn keys(reply: Result<tonic::Response<Document>, tonic::Status>) -> Result<TrustedKeysDocument, Fault> {
+    read_document(Some(&reply.map_err(|s| fault_of(&s))?.into_inner()), TrustedKeysDocument::SCHEMA)
 }
 
 /// Events as they come.

@@ -60,6 +60,19 @@ pub(crate) fn for_requests(target: &Target<'_>) -> Result<Vec<Route>, Fault> {
     Ok(routes)
 }
 
+/// The ways to the agent of this machine.
+///
+/// # Errors
+/// When none runs here.
+pub(crate) fn for_agent(home: &Home) -> Result<Vec<Route>, Fault> {
+    let routes: Vec<_> = home.sockets().iter().filter(|s| s.exists()).map(|s| Route::Agent(s.clone())).collect();
+    if routes.is_empty() {
+        let fault = Fault::new(FaultCode::NotFound, "no agent runs on this machine").at(home.root().display());
+        return Err(fault.remedy("run this on the node the module is plugged into, with its OUROBOROS_HOME if it has one"));
+    }
+    Ok(routes)
+}
+
 /// The way to the server.
 ///
 /// # Errors

@@ -26,6 +26,14 @@ pub(crate) struct Arguments {
     node: Option<String>,
 }
 
+impl Arguments {
+    /// Events of these kinds, the last few and then what comes.
+    pub(crate) fn following(kinds: &[&str]) -> Self {
+        let kind = kinds.iter().map(ToString::to_string).collect();
+        Self { follow: true, limit: 50, after: None, kind, node: None }
+    }
+}
+
 pub(crate) async fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let client = context.operator().await?;
     let mut events = client.events(arguments.after, arguments.limit, arguments.follow).await?;

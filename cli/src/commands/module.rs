@@ -1,10 +1,13 @@
-//! `ouroctl module …`: making modules, signing them, looking into them and putting them on sticks. No fleet is needed.
+//! `ouroctl module …`: making modules, signing them, looking into them and putting them on sticks, for which no fleet is needed;
+//! and saying whose modules are used.
 
 mod build;
 mod inspect;
 mod keygen;
 mod list;
+mod release;
 mod sign;
+mod trust;
 mod verify;
 mod write;
 
@@ -33,6 +36,14 @@ pub(crate) enum Verb {
     List,
     /// Put a module on a stick, over everything that is there
     Write(write::Arguments),
+    /// Use a module that waits for a word: one in a slot that asks, or a suspect one
+    Release(release::Arguments),
+    /// Let the fleet use modules that this key has signed
+    Trust(trust::TrustArguments),
+    /// Stop using modules that this key has signed
+    Distrust(trust::DistrustArguments),
+    /// The keys whose modules the fleet uses
+    Trusted,
 }
 
 pub(crate) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<Exit, Failure> {
@@ -44,6 +55,10 @@ pub(crate) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<Exit, F
         Verb::Inspect(arguments) => inspect::run(&arguments, context),
         Verb::List => list::run(context),
         Verb::Write(arguments) => write::run(&arguments, context).await,
+        Verb::Release(arguments) => release::run(&arguments, context).await,
+        Verb::Trust(arguments) => trust::trust(&arguments, context).await,
+        Verb::Distrust(arguments) => trust::distrust(&arguments, context).await,
+        Verb::Trusted => trust::trusted(context).await,
     }
 }
 

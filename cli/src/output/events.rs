@@ -21,9 +21,12 @@ pub(crate) fn line(event: &FleetEvent, style: Style) -> String {
 
 fn tone(kind: &str) -> Option<Tone> {
     match kind {
-        "lost" | "failed" | "poisoned" | "quarantined" | "cloned" => Some(Tone::Bad),
-        "offline" | "switched_off" | "draining" | "expired" | "cancelled" | "removed" | "pending" => Some(Tone::Warn),
-        "online" | "done" | "joined" | "active" => Some(Tone::Good),
+        "lost" | "failed" | "poisoned" | "quarantined" | "cloned" | "module_untrusted" | "module_incomplete" | "module_suspect" => {
+            Some(Tone::Bad)
+        }
+        "offline" | "switched_off" | "draining" | "expired" | "cancelled" | "removed" | "pending" | "unplugged" | "module_seen"
+        | "module_conflict" => Some(Tone::Warn),
+        "online" | "done" | "joined" | "active" | "plugged" => Some(Tone::Good),
         _ => None,
     }
 }

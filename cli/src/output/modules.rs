@@ -1,10 +1,10 @@
 //! `ouroctl modules`: which modules sit where, whether they can be used, how fast they read, and what is on them.
 
 use super::page::Page;
-use super::quantity::{counted, rate};
+use super::quantity::{counted, rate, span_ms};
 use super::{Style, Tone, text};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument};
-use ouro_common::module::ModuleState;
+use ouro_common::module::{ModuleState, Verdict};
 
 /// A paragraph per module.
 pub(crate) fn render(document: &ModulesDocument, style: Style) -> String {
@@ -22,7 +22,9 @@ pub(crate) fn render(document: &ModulesDocument, style: Style) -> String {
 }
 
 fn paragraph(page: &mut Page, module: &ModuleView) {
-    let speed = module.read_bytes_per_s.map_or_else(|| "read speed unknown".to_string(), |r| format!("reads {}", rate(r)));
+    let link = module.link_bytes_per_s.map(|r| format!("PCIe link {}", rate(r)));
+    let read = module.read_bytes_per_s.map(|r| format!("reads {}", rate(r)));
+    let speed = link.or(read).unwrap_or_else(|| "read speed unknown".to_string());
     let place = format!(
         "in {} at {}, {speed}, {}",
         module.node_name,
@@ -33,12 +35,30 @@ fn paragraph(page: &mut Page, module: &ModuleView) {
     let (word, tone) = state(module.state);
     let why = if module.why.is_empty() { String::new() } else { format!(": {}", module.why) };
     page.toned_item(2, "state", &format!("{word}{why}"), Some(tone));
-    page.item(2, "module", &format!("{}…", module.module.short()));
+    let after = module
+        .ready_after_ms
+        .map_or_else(String::new, |ms| format!(", ready {} after the kernel's event", span_ms(ms)));
+    page.item(2, "module", &format!("{}…{after}", module.module.short()));
+    if let Some(signature) = &module.signature {
+        let tone = if signature.is_trusted() { Tone::Good } else { Tone::Warn };
+        page.toned_item(2, "signature", &signed(signature), Some(tone));
+    }
+    if module.in_use > 0 {
+        page.item(2, "in use", &counted(module.in_use as usize, "step", "steps"));
+    }
     for container in &module.containers {
         page.item(2, &text::cut(&container.container.to_string(), 30), &summary(container));
     }
     for problem in &module.problems {
         page.toned_item(2, "problem", problem, Some(Tone::Bad));
+    }
+}
+
+/// The comment was written by the signer, so it is shown as one harmless line.
+fn signed(signature: &Verdict) -> String {
+    match signature {
+        Verdict::Trusted { comment, .. } if !comment.is_empty() => format!("{signature} ({})", text::cut(&text::one_line(comment), 40)),
+        other => other.to_string(),
     }
 }
 

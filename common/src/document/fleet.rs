@@ -4,7 +4,7 @@ use crate::container::Port;
 use crate::device::{PowerSource, Pressure, RuntimeAvailability};
 use crate::id::{ContainerRef, Digest, NodeId};
 use crate::mfpi::Gate;
-use crate::module::ModuleState;
+use crate::module::{KeyId, ModuleState, TrustedKey, Verdict};
 use crate::step::AdminState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -67,6 +67,18 @@ pub struct NodeView {
     pub pressure: Pressure,
     /// Smoothed round trip to the server, ms.
     pub rtt_ms: Option<f64>,
+    /// Mean deviation of the round trip, ms.
+    #[serde(default)]
+    pub rttvar_ms: Option<f64>,
+    /// Rate from the server to the node, if the network and not the application ever set it, bytes per second.
+    #[serde(default)]
+    pub down_bytes_per_s: Option<f64>,
+    /// Rate at which it checks digests, bytes per second.
+    #[serde(default)]
+    pub hash_bytes_per_s: Option<f64>,
+    /// Sequential read speed of the medium that holds its models, bytes per second.
+    #[serde(default)]
+    pub disk_bytes_per_s: Option<f64>,
     /// The index over the three fixed tasks, for display.
     pub mfpi: Option<f64>,
     /// Steps it may run at once.
@@ -115,6 +127,43 @@ pub struct ModuleView {
     pub containers: Vec<ContainerView>,
     /// What could not be used, and why.
     pub problems: Vec<String>,
+    /// Who signed it; null of a plain folder.
+    #[serde(default)]
+    pub signature: Option<Verdict>,
+    /// The slowest PCIe link on the way to it, bytes per second.
+    #[serde(default)]
+    pub link_bytes_per_s: Option<f64>,
+    /// From the kernel's event to the module being ready, ms; null of a plain folder.
+    #[serde(default)]
+    pub ready_after_ms: Option<f64>,
+    /// Steps that run from it now.
+    #[serde(default)]
+    pub in_use: u32,
+}
+
+/// What `ouroctl module trusted` shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrustedKeysDocument {
+    /// Always `ouroboros.trusted-keys/1`.
+    pub schema: String,
+    /// By name.
+    pub keys: Vec<TrustedKeyView>,
+}
+
+impl TrustedKeysDocument {
+    /// The name and version of this document.
+    pub const SCHEMA: &str = "ouroboros.trusted-keys/1";
+}
+
+/// A key whose signature makes a module trusted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrustedKeyView {
+    /// What people call it.
+    pub name: String,
+    /// Its number, as minisign shows it.
+    pub id: KeyId,
+    /// The key.
+    pub key: TrustedKey,
 }
 
 /// A container on a module.

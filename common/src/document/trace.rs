@@ -189,3 +189,35 @@ pub struct ResultView {
     /// Its beginning, if it is text: at most 4 KiB.
     pub text: Option<String>,
 }
+
+/// `ouroboros.replay/1`: a recorded decision, taken again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayDocument {
+    /// Always [`ReplayDocument::SCHEMA`].
+    pub schema: String,
+    /// The request.
+    pub request: RequestId,
+    /// The step.
+    pub step: Name,
+    /// When the decision was taken first, ms on the store's clock.
+    pub at_ms: u64,
+    /// What it drew its chance from.
+    pub seed: u64,
+    /// Nodes it looked at.
+    pub nodes: usize,
+    /// Steps it was about.
+    pub steps: usize,
+    /// Whether the second decision has the same bytes as the first.
+    pub same: bool,
+    /// BLAKE3 of the first decision's bytes.
+    pub recorded: Digest,
+    /// BLAKE3 of the second one's.
+    pub replayed: Digest,
+    /// The second decision about the step.
+    pub decision: DecisionView,
+}
+
+impl ReplayDocument {
+    /// The schema's name and version.
+    pub const SCHEMA: &'static str = "ouroboros.replay/1";
+}

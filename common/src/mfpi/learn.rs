@@ -1,4 +1,6 @@
-//! What a node really did corrects what was predicted of it: an exponentially weighted mean of ln(actual / predicted).
+//! What a node really did corrects what was predicted of it: an exponentially weighted mean of actual / predicted.
+//!
+//! The mean, not that of logarithms: the seconds of a queue add up as means, and a median run is shorter.
 //!
 //! Slowness is believed without limit, speed is not: a node that claims to be fast gains at most a factor of four.
 
@@ -9,6 +11,8 @@ use std::collections::BTreeMap;
 const ALPHA: f64 = 1.0 / 8.0;
 /// A correction never makes a prediction shorter than a quarter.
 const FASTEST: f64 = -1.386_294_361_119_890_6; // −ln 4
+/// One run counts as at most so many times its prediction; slowness that stays is believed all the same.
+const LARGEST: f64 = 16.0;
 /// A phase predicted to take less than this teaches nothing: its ratio is noise of the scheduler and the clock, seconds.
 const SHORTEST_S: f64 = 0.001;
 
@@ -33,12 +37,12 @@ impl ActualPhases {
     }
 }
 
-/// `predicted_s` already carries e^r, so the new mean of ln(actual / uncorrected) is r + α·ln(actual / predicted).
+/// `predicted_s` already carries e^r, so the new mean of actual / uncorrected is e^r·(1 + α·(actual / predicted − 1)).
 fn corrected(r: f64, predicted_s: f64, actual_s: Option<f64>) -> f64 {
     let r = if r.is_finite() { r } else { 0.0 };
     match actual_s {
         Some(actual_s) if actual_s.is_finite() && predicted_s.is_finite() && predicted_s >= SHORTEST_S => {
-            (r + ALPHA * (actual_s.max(SHORTEST_S) / predicted_s).ln()).max(FASTEST)
+            (r + (ALPHA * ((actual_s.max(SHORTEST_S) / predicted_s).min(LARGEST) - 1.0)).ln_1p()).max(FASTEST)
         }
         _ => r,
     }
@@ -89,10 +93,23 @@ mod tests {
     }
 
     #[test]
+    fn the_mean_run_is_met_and_not_the_median() {
+        let mut r = Residuals::default();
+        let mut met = Vec::new();
+        for n in 0..4000 {
+            let dec_s = if n % 4 == 0 { 16.0 } else { 4.0 };
+            r = r.learn(&terms(&r), &ActualPhases { dec_s: Some(dec_s), ..ActualPhases::default() });
+            met.push(terms(&r).dec_s);
+        }
+        let mean = met[400..].iter().sum::<f64>() / 3600.0;
+        assert!((mean - 7.0).abs() < 0.2, "{mean}");
+    }
+
+    #[test]
     fn one_run_counts_an_eighth_and_nonsense_counts_nothing() {
         let r = Residuals::default();
         let twice = ActualPhases { dec_s: Some(8.0), ..ActualPhases::default() };
-        assert!((r.learn(&terms(&r), &twice).dec - 2f64.ln() / 8.0).abs() < 1e-12);
+        assert!((r.learn(&terms(&r), &twice).dec - 1.125f64.ln()).abs() < 1e-12);
         for bad in [f64::NAN, f64::INFINITY] {
             let actual = ActualPhases { plug_s: Some(bad), run_s: Some(bad), ..ActualPhases::default() };
             assert_eq!(r.learn(&terms(&r), &actual), r);

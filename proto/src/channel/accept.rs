@@ -1,5 +1,6 @@
 //! The server's end: TCP connections in, verified TLS streams out. A slow or hostile handshake holds up nobody else.
 
+use super::accepted::Accepted;
 use super::verify::RenewableClients;
 use super::{ALPN_H2, provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -92,8 +93,8 @@ async fn accept_all(listener: TcpListener, acceptor: TlsAcceptor, sender: mpsc::
 }
 
 impl Stream for Incoming {
-    type Item = Result<TlsStream<TcpStream>, std::io::Error>;
+    type Item = Result<Accepted, std::io::Error>;
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.streams.poll_recv(context).map(|stream| stream.map(Ok))
+        self.streams.poll_recv(context).map(|stream| stream.map(|stream| Ok(Accepted(stream))))
     }
 }

@@ -3,12 +3,12 @@
 use crate::store::Ticker;
 use crate::ticker::unix_seconds;
 use ouro_common::error::{Fault, FaultCode};
+use ouro_proto::channel::ConnectInfo;
 use ouro_proto::convert::status_of;
 use ouro_proto::identity::{Peer, Role};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tonic::codegen::http;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tower::{Layer, Service};
 
 /// A caller whose certificate was verified and whose role allows the method.
@@ -47,6 +47,10 @@ const ALLOWED: &[(&str, u8)] = &[
     ("/ouroboros.poison.v1.Operator/ListPoison", OPERATOR),
     ("/ouroboros.poison.v1.Operator/ReleasePoison", OPERATOR),
     ("/ouroboros.poison.v1.Operator/Events", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/TrustKey", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/ListTrustedKeys", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/DistrustKey", OPERATOR),
+    ("/ouroboros.poison.v1.Operator/Replay", OPERATOR),
 ];
 
 /// Decides about a call.
@@ -99,8 +103,6 @@ pub struct Authorize<S> {
     ticker: Arc<dyn Ticker>,
 }
 
-type Info = TlsConnectInfo<TcpConnectInfo>;
-
 impl<S, B> Service<http::Request<B>> for Authorize<S>
 where
     S: Service<http::Request<B>, Response = http::Response<tonic::body::Body>>,
@@ -116,7 +118,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        let certificates = request.extensions().get::<Info>().and_then(TlsConnectInfo::peer_certs);
+        let certificates = request.extensions().get::<ConnectInfo>().and_then(|info| info.tls.peer_certs());
         let leaf = certificates.as_ref().and_then(|c| c.first());
         let peer = match leaf.map(|der| Peer::from_der(der)).transpose() {
             Ok(peer) => peer,

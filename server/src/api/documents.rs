@@ -7,9 +7,10 @@ use crate::store::{NodeRecord, StoreError};
 use crate::world::World;
 use ouro_common::device::{Accelerator, Pressure};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
-use ouro_common::id::NodeId;
+use ouro_common::id::{ContainerRef, Digest, NodeId};
 use ouro_common::mfpi::Gate;
-use std::collections::BTreeMap;
+use ouro_common::module::ModuleState;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `ouroboros.nodes/1`, by name.
 pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, StoreError> {
@@ -45,7 +46,10 @@ pub(super) async fn nodes_document(world: &World) -> Result<NodesDocument, Store
             view.pressure = readings.pressure.clone();
             view.warnings.extend(readings.warnings.iter().cloned());
         }
-        view.rtt_ms = session.and_then(|s| s.link).map(|l| l.srtt_s * 1e3);
+        let link = session.as_ref().and_then(|s| s.link);
+        view.rtt_ms = link.map(|l| l.srtt_s * 1e3);
+        view.rttvar_ms = link.map(|l| l.rttvar_s * 1e3);
+        view.down_bytes_per_s = session.and_then(|s| s.delivered_bytes_per_s);
         view.mfpi = indexes.get(&row.id).copied().flatten();
         view.busy = u32::try_from(node.ends.len()).unwrap_or(u32::MAX);
         nodes.push(view);
@@ -84,6 +88,10 @@ fn node_view(row: &NodeRecord) -> NodeView {
         gate: Gate::Normal,
         pressure: Pressure::default(),
         rtt_ms: None,
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: profile.and_then(|p| p.hash_bytes_per_s),
+        disk_bytes_per_s: profile.and_then(|p| p.disk_bytes_per_s),
         mfpi: None,
         slots: profile.map_or(0, |p| p.slots),
         busy: 0,
@@ -106,6 +114,7 @@ fn accelerator_line(accelerator: &Accelerator) -> String {
 pub(super) async fn modules_document(world: &World) -> Result<ModulesDocument, StoreError> {
     let rows = world.nodes().await?;
     let mut modules: Vec<ModuleView> = Vec::new();
+    let running = world.live.running();
     for row in rows.iter() {
         for placement in &row.announcement.placements {
             let containers = placement.containers.iter().map(|c| ContainerView {
@@ -127,9 +136,28 @@ pub(super) async fn modules_document(world: &World) -> Result<ModulesDocument, S
                 read_bytes_per_s: placement.read_bytes_per_s,
                 containers: containers.collect(),
                 problems: placement.problems.clone(),
+                signature: placement.origin.as_ref().map(|origin| origin.signature.clone()),
+                link_bytes_per_s: placement.origin.as_ref().and_then(|origin| origin.link_bytes_per_s),
+                ready_after_ms: placement.origin.as_ref().and_then(|origin| origin.ready_after_ms),
+                in_use: placement.containers.iter().filter_map(|c| running.get(&(row.id, c.digest))).sum(),
             });
         }
     }
+    name_conflicts(&mut modules);
     modules.sort_by(|a, b| (&a.node_name, &a.slot).cmp(&(&b.node_name, &b.slot)));
     Ok(ModulesDocument { schema: "ouroboros.modules/1".into(), modules })
+}
+
+/// Two containers of one name and version are used side by side, and plans take either: that is said on each module that has one.
+fn name_conflicts(modules: &mut [ModuleView]) {
+    let mut digests: BTreeMap<ContainerRef, BTreeSet<Digest>> = BTreeMap::new();
+    for container in modules.iter().filter(|m| m.state == ModuleState::Ready).flat_map(|m| &m.containers) {
+        digests.entry(container.container.clone()).or_default().insert(container.digest);
+    }
+    for module in modules.iter_mut().filter(|m| m.state == ModuleState::Ready) {
+        let conflicts = module.containers.iter().filter(|c| digests.get(&c.container).is_some_and(|d| d.len() > 1));
+        let problems =
+            conflicts.map(|c| format!("{} is another container elsewhere in the fleet; give one a version of its own", c.container));
+        module.problems.extend(problems.collect::<Vec<_>>());
+    }
 }

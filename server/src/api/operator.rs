@@ -3,18 +3,20 @@
 use super::{Caller, events, fault_status, store_status};
 use crate::fleet::NodeCommand;
 use crate::init::{TokenSpec, create_token};
+use crate::reconcile::tell_trusted;
 use crate::store::{EnrolledAs, NodeChange, NodeChanged};
 use crate::world::World;
-use ouro_common::document::{PoisonDocument, PoisonEntry};
+use ouro_common::document::{PoisonDocument, PoisonEntry, ReplayDocument, TrustedKeyView, TrustedKeysDocument};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::NodeId;
 use ouro_common::step::{AdminState, NodeDeed};
 use ouro_proto::convert::document;
 use ouro_proto::identity::Role;
+use ouro_proto::wire;
 use ouro_proto::wire::operator_server::Operator;
 use ouro_proto::wire::{
     ChangeNodeReply, ChangeNodeRequest, CreateTokenReply, CreateTokenRequest, Document, EventsRequest, ListPoisonRequest,
-    ListTokensRequest, ReleasePoisonRequest, RevokeTokenReply, RevokeTokenRequest,
+    ListTokensRequest, ReleasePoisonRequest, ReplayRequest, RevokeTokenReply, RevokeTokenRequest,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -120,11 +122,66 @@ impl Operator for OperatorService {
         Ok(Response::new(poison(vec![released])))
     }
 
+    async fn trust_key(&self, request: Request<wire::TrustKeyRequest>) -> Result<Response<Document>, Status> {
+        let by = name_of(&request);
+        let message = request.into_inner();
+        let key = self.0.trusted.trust(&message.name, &message.key).map_err(fault_status)?;
+        tracing::info!(name = key.name, key = %key.key.id(), by, "modules signed by this key are trusted");
+        Ok(Response::new(self.keys_changed()))
+    }
+
+    async fn list_trusted_keys(&self, _: Request<wire::ListTrustedKeysRequest>) -> Result<Response<Document>, Status> {
+        Ok(Response::new(trusted_keys(&self.0)))
+    }
+
+    async fn distrust_key(&self, request: Request<wire::DistrustKeyRequest>) -> Result<Response<Document>, Status> {
+        let by = name_of(&request);
+        let key = self.0.trusted.distrust(&request.into_inner().key).map_err(fault_status)?;
+        tracing::info!(name = key.name, key = %key.key.id(), by, "modules signed by this key are not trusted any more");
+        Ok(Response::new(self.keys_changed()))
+    }
+
+    async fn replay(&self, request: Request<ReplayRequest>) -> Result<Response<Document>, Status> {
+        let message = request.into_inner();
+        let invalid = |field: &str, problem: String| fault_status(Fault::new(FaultCode::InvalidArgument, problem).at(field));
+        let id = message.request.parse().map_err(|e: ouro_common::id::IdError| invalid("request", e.to_string()))?;
+        let step = match message.step.as_str() {
+            "" => None,
+            name => Some(name.parse().map_err(|e| invalid("step", format!("{e}")))?),
+        };
+        let gone = || {
+            Fault::new(FaultCode::NotFound, "no decision about it is kept any more")
+                .at(&message.request)
+                .remedy("only the newest decisions since the server's start can be taken again; `ouroctl trace` shows what was decided")
+        };
+        let replayed = self.0.replays.replay(id, step.as_ref()).ok_or_else(|| fault_status(gone()))?;
+        Ok(Response::new(document(ReplayDocument::SCHEMA, &serde_json::to_value(&replayed).unwrap_or_default())))
+    }
+
     type EventsStream = ReceiverStream<Result<Document, Status>>;
 
     async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
         Ok(Response::new(events::stream(self.0.clone(), request.into_inner())))
     }
+}
+
+impl OperatorService {
+    /// Tells the nodes at once; the sweep would a second later.
+    fn keys_changed(&self) -> Document {
+        if self.0.trusted.look() {
+            tell_trusted(&self.0);
+        }
+        trusted_keys(&self.0)
+    }
+}
+
+fn trusted_keys(world: &World) -> Document {
+    let keys = world.trusted.now();
+    let keys = keys
+        .into_iter()
+        .map(|named| TrustedKeyView { name: named.name, id: named.key.id(), key: named.key })
+        .collect();
+    document(TrustedKeysDocument::SCHEMA, &TrustedKeysDocument { schema: TrustedKeysDocument::SCHEMA.into(), keys })
 }
 
 /// The operator's name, as the certificate has it.

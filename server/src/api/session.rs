@@ -10,8 +10,10 @@ use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, AttemptKey, NodeId};
 use ouro_common::module::Announcement;
 use ouro_common::step::{FailureClass, LossReason};
+use ouro_proto::channel::{ConnectInfo, PeerSocket};
 use ouro_proto::convert::{attempt_from_wire, attempt_to_wire, digest_from_wire, digest_to_wire, read_document, status_of};
 use ouro_proto::identity::Role;
+use ouro_proto::wire;
 use ouro_proto::wire::fleet_server::Fleet;
 use ouro_proto::wire::{
     Assign, CancelAttempt, Forget, Hello, NodeMessage, Output, Ping, ResultAck, SendBlob, ServerMessage, StepInput, Welcome, node_message,
@@ -44,6 +46,7 @@ impl Fleet for FleetService {
             Some(Role::Node(id)) => id,
             _ => return Err(Status::permission_denied("only nodes have sessions")),
         };
+        let socket = request.extensions().get::<ConnectInfo>().map(|info| info.socket);
         let mut up = request.into_inner();
         let hello = match up.message().await?.and_then(|m| m.body) {
             Some(node_message::Body::Hello(hello)) => hello,
@@ -51,7 +54,7 @@ impl Fleet for FleetService {
         };
         let (down, stream) = mpsc::channel(QUEUE);
         let (commands, queue) = mpsc::channel(QUEUE);
-        let epoch = open(&self.0, node, &hello, &down, commands).await?;
+        let epoch = open(&self.0, (node, socket), &hello, &down, commands).await?;
         tokio::spawn(send_down(queue, down));
         tokio::spawn(receive_up(self.0.clone(), node, epoch, up));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -59,7 +62,13 @@ impl Fleet for FleetService {
 }
 
 /// Opens the session in the store and in the fleet; answers with the welcome.
-async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands: mpsc::Sender<NodeCommand>) -> Result<u64, Status> {
+async fn open(
+    world: &World,
+    (node, socket): (NodeId, Option<PeerSocket>),
+    hello: &Hello,
+    down: &Down,
+    commands: mpsc::Sender<NodeCommand>,
+) -> Result<u64, Status> {
     let invalid = |field: &'static str| {
         move |e: ouro_common::id::IdError| fault_status(Fault::new(FaultCode::InvalidArgument, e.to_string()).at(field))
     };
@@ -90,9 +99,15 @@ async fn open(world: &World, node: NodeId, hello: &Hello, down: &Down, commands:
         OpenedSession::Unknown => return Err(fault_status(Fault::new(FaultCode::NotFound, "this node is not of this fleet"))),
     };
     world.store.put_profile(node, &profile).await.map_err(store_status)?;
-    let welcome = Welcome { version, session_epoch: epoch, node_name: name.clone(), admin: admin.to_string() };
+    let welcome = Welcome {
+        version,
+        session_epoch: epoch,
+        node_name: name.clone(),
+        admin: admin.to_string(),
+        trusted_keys: world.trusted.lines(),
+    };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
-    world.fleet.open(node, Entry { epoch, run }, commands, world.store.now());
+    world.fleet.open(node, Entry { epoch, run, socket }, commands, world.store.now());
     world.fleet.ping_all(rand::random);
     world.node_changed(node);
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
@@ -159,7 +174,8 @@ fn command_to_wire(command: NodeCommand) -> Result<Body, Fault> {
         NodeCommand::SendBlob(digest) => Body::SendBlob(SendBlob { digest: Some(digest_to_wire(&digest)) }),
         NodeCommand::Forget(digests) => Body::Forget(Forget { digests: digests.iter().map(digest_to_wire).collect() }),
         NodeCommand::Ping(nonce) => Body::Ping(Ping { nonce }),
-        NodeCommand::HeartbeatAck(sequence) => Body::HeartbeatAck(ouro_proto::wire::HeartbeatAck { sequence }),
+        NodeCommand::HeartbeatAck(sequence) => Body::HeartbeatAck(wire::HeartbeatAck { sequence }),
+        NodeCommand::TrustedKeys(keys) => Body::TrustedKeys(wire::TrustedKeys { keys }),
         NodeCommand::Close(why) => return Err(Fault::new(FaultCode::ServerUnreachable, why)),
     })
 }

@@ -118,6 +118,15 @@ impl LiveAttempts {
         ends
     }
 
+    /// How many attempts run of each container on each node.
+    pub fn running(&self) -> BTreeMap<(NodeId, Digest), u32> {
+        let mut running = BTreeMap::new();
+        for attempt in self.table().values() {
+            *running.entry((attempt.node, attempt.container)).or_default() += 1;
+        }
+        running
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

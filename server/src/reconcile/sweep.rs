@@ -50,15 +50,28 @@ impl Sweeper {
             stop_attempts(world, &ended);
         }
         tell_untold(world).await?;
+        if world.trusted.look() {
+            tell_trusted(world);
+        }
         if now.since(self.pinged) >= PING_EVERY {
             self.pinged = now;
             world.fleet.ping_all(rand::random);
+            world.fleet.measure_all();
         }
         if now.since(self.collected) >= COLLECT_EVERY {
             self.collected = now;
             collect(world).await?;
         }
         Ok(())
+    }
+}
+
+/// The keys have changed: nodes judge their modules anew and announce what follows.
+pub(crate) fn tell_trusted(world: &World) {
+    let lines = world.trusted.lines();
+    tracing::info!(keys = lines.len(), "the trusted keys have changed");
+    for node in world.fleet.connected() {
+        world.fleet.tell(node, NodeCommand::TrustedKeys(lines.clone()));
     }
 }
 

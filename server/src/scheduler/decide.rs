@@ -377,3 +377,5 @@ mod laws;
 mod sweep;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust;

@@ -5,8 +5,8 @@
 use super::decide::{Decision, decide};
 use super::snapshot::{NodeState, Snapshot, WorkState};
 use ouro_common::clock::Instant;
+use ouro_common::document::ReplayDocument;
 use ouro_common::id::{Digest, Name, RequestId};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,27 +38,6 @@ struct Kept {
 #[derive(Default)]
 pub struct Replays(Mutex<VecDeque<Kept>>);
 
-/// A decision taken again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Replayed {
-    /// When it was taken first, ms on the store's clock.
-    pub at: Instant,
-    /// What it drew its chance from.
-    pub seed: u64,
-    /// Nodes it looked at.
-    pub nodes: usize,
-    /// Steps it was about.
-    pub steps: usize,
-    /// Whether the second decision has the same bytes as the first.
-    pub same: bool,
-    /// BLAKE3 of the first decision's bytes.
-    pub recorded: Digest,
-    /// BLAKE3 of the second one's.
-    pub replayed: Digest,
-    /// The second decision about the step.
-    pub decision: ouro_common::document::DecisionView,
-}
-
 fn digest(decision: &Decision) -> Digest {
     Digest::blake3(&serde_json::to_vec(decision).unwrap_or_default())
 }
@@ -80,25 +59,26 @@ impl Replays {
 
     /// Takes the newest kept decision about a step again; `None` if it is gone. It was one about the step if it assigned it or
     /// ended its request.
-    pub fn replay(&self, request: RequestId, step: Option<&Name>) -> Option<Replayed> {
+    pub fn replay(&self, request: RequestId, step: Option<&Name>) -> Option<ReplayDocument> {
         let about = |k: &&Kept| k.bundle.work.steps.iter().any(|s| s.request == request && step.is_none_or(|name| s.step == *name));
         let (bundle, recorded) = self.ring().iter().rev().find(about).map(|k| (k.bundle.clone(), k.digest))?;
         let WorkState { steps, containers, module_labels } = bundle.work;
         let snapshot = Snapshot { nodes: bundle.nodes.to_vec(), steps, containers, module_labels };
         let decision = decide(&snapshot, bundle.now, bundle.seed);
         let replayed = digest(&decision);
-        let of_step = |r: &&super::StepReport| r.request == request && step.is_none_or(|name| r.step == *name);
-        let view = decision.report.iter().find(of_step).map(|r| r.view.clone()).unwrap_or_default();
-        let (nodes, steps) = (snapshot.nodes.len(), snapshot.steps.len());
-        Some(Replayed {
-            at: bundle.now,
+        let report = decision.report.iter().find(|r| r.request == request && step.is_none_or(|name| r.step == *name))?;
+        Some(ReplayDocument {
+            schema: ReplayDocument::SCHEMA.into(),
+            request,
+            step: report.step.clone(),
+            at_ms: bundle.now.0,
             seed: bundle.seed,
-            nodes,
-            steps,
+            nodes: snapshot.nodes.len(),
+            steps: snapshot.steps.len(),
             same: replayed == recorded,
             recorded,
             replayed,
-            decision: view,
+            decision: report.view.clone(),
         })
     }
 

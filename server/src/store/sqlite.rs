@@ -20,6 +20,7 @@ mod identity;
 mod journal;
 mod nodes;
 mod plans;
+mod plugged;
 mod poison;
 mod repair;
 mod schema;

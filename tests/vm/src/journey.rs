@@ -1,12 +1,15 @@
 //! The journey: its legs in order, over one machine.
 
 mod link;
+mod modules;
+mod reset;
 mod services;
 
 use crate::{Account, Guest, Machine, MachineOptions, Packing, Slot};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum as _;
 use ouro_tests::{assets, texts};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// From the reset vector to a guest that takes commands; on an idle machine 12 s.
@@ -24,29 +27,74 @@ pub struct Journey<'a> {
     machine: Machine,
     guest: Guest,
     account: &'a mut Account<'a>,
+    /// The folder with the modules' images; what is written to them stays.
+    modules: PathBuf,
+}
+
+/// A part of the journey that can be left out; server and agent start in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Leg {
+    /// Steps, users and a crash of the agent as a service.
+    Services,
+    /// Empty sticks, and what is read of their links.
+    Links,
+    /// A module in, used, and out again.
+    ComeAndGo,
+    /// A module pulled out in the middle of a step.
+    Pulled,
+    /// A module's medium torn out.
+    TornOut,
+    /// A hard reset with modules in.
+    Reset,
+}
+
+impl Leg {
+    /// Those that are gone when none is named.
+    const USUAL: [Self; 3] = [Self::Services, Self::Links, Self::ComeAndGo];
+}
+
+/// What a journey begins with.
+#[derive(Debug)]
+pub struct Baggage<'a> {
+    /// The folder with the guest's `vmlinuz` and `root.img`.
+    pub guest: &'a Path,
+    /// The folder that `make install` was given as DESTDIR; more is put into it.
+    pub installed: &'a Path,
+    /// The folder that `make modules` filled.
+    pub modules: &'a Path,
+    /// The only legs to go; the usual ones when there are none.
+    pub legs: &'a [Leg],
+    /// An empty folder for sockets, logs and disks.
+    pub folder: &'a Path,
 }
 
 /// Makes the machine and goes the whole way.
 ///
 /// # Errors
 /// What was not as promised, where, and what the guest said.
-pub fn go<'a>(guest: &Path, installed: &Path, folder: &Path, account: &'a mut Account<'a>) -> Result<()> {
+pub fn go<'a>(baggage: &Baggage<'_>, account: &'a mut Account<'a>) -> Result<()> {
+    let Baggage { guest, installed, modules, legs, folder } = baggage;
     account.chapter("the machine boots")?;
     let packing = Packing::of(installed);
     packing.text("letter.txt", texts::LETTER)?;
-    packing.text("register.txt", &texts::register(6 << 20))?;
-    for container in ["keywords", "summarize", "langid"] {
+    packing.text("register.txt", &texts::register(16 << 20))?;
+    for container in ["langid", "sentiment"] {
         assets::module_with(&packing.place("containers")?, &[container]);
     }
-    if let Some(library) = assets::onnxruntime() {
-        packing.copy("libonnxruntime.so", &library)?;
+    let library = assets::onnxruntime().context("the ONNX Runtime library is not here; run `make prepare`")?;
+    packing.copy("libonnxruntime.so", &library)?;
+    packing.copy("development.pub", &modules.join("development.pub"))?;
+    // Copies: nothing may write to a module, and that is looked at in the end.
+    let images = ["language.img", "documents.img"];
+    for image in images {
+        std::fs::copy(modules.join(image), folder.join(image)).with_context(|| image.to_string())?;
     }
     let image = folder.join("installed.img");
     packing.image(&image)?;
     let machine = Machine::start(&MachineOptions { guest, installed: &image, slots: &SLOTS, folder })?;
     let guest = Guest::wait_up(&machine, BOOT)?;
-    let mut journey = Journey { machine, guest, account };
-    let went = journey.legs();
+    let mut journey = Journey { machine, guest, account, modules: folder.to_path_buf() };
+    let went = journey.all(legs).and_then(|()| journey.untouched(modules, &images));
     went.with_context(|| format!("the journey ended; the services' last words:\n{}\n", journey.last_words()))
 }
 
@@ -57,10 +105,33 @@ impl Journey<'_> {
         self.guest.run(journal).map_or_else(|e| e.to_string(), |said| said.stdout + &said.stderr)
     }
 
-    fn legs(&mut self) -> Result<()> {
+    fn all(&mut self, legs: &[Leg]) -> Result<()> {
         self.install()?;
-        self.services()?;
-        self.links()?;
+        self.start_services()?;
+        let chosen = if legs.is_empty() { &Leg::USUAL } else { legs };
+        for leg in Leg::value_variants().iter().filter(|leg| chosen.contains(leg)) {
+            if matches!(leg, Leg::ComeAndGo | Leg::Pulled | Leg::TornOut | Leg::Reset) {
+                self.only_sticks()?;
+            }
+            match leg {
+                Leg::Services => self.services()?,
+                Leg::Links => self.links()?,
+                Leg::ComeAndGo => self.come_and_go()?,
+                Leg::Pulled => self.pulled_in_the_middle()?,
+                Leg::TornOut => self.torn_out()?,
+                Leg::Reset => self.hard_reset()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing in the guest wrote to a module.
+    fn untouched(&mut self, modules: &Path, images: &[&str]) -> Result<()> {
+        for image in images {
+            let same = std::fs::read(modules.join(image))? == std::fs::read(self.modules.join(image))?;
+            ensure!(same, "{image} was written to");
+        }
+        self.account.seen("nothing was written to a module", "the images are what they were, byte for byte")?;
         self.account.table()
     }
 }

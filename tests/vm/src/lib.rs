@@ -12,6 +12,7 @@ pub use machine::{Machine, MachineOptions, Slot, Stick};
 
 mod account;
 mod channel;
+mod clock;
 mod guest;
 mod installed;
 pub mod journey;

@@ -16,6 +16,12 @@ struct Arguments {
     /// The folder that `make install` was given as DESTDIR
     #[arg(long, value_name = "FOLDER")]
     installed: PathBuf,
+    /// The folder that `make modules` filled
+    #[arg(long, value_name = "FOLDER")]
+    modules: PathBuf,
+    /// Go this leg; may be given several times; else services, links and come-and-go
+    #[arg(long, value_enum)]
+    leg: Vec<journey::Leg>,
     /// Keep the serial log although nothing failed
     #[arg(long)]
     keep: bool,
@@ -34,11 +40,15 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut folder = tempfile::Builder::new().prefix("ouro-vm-").tempdir()?;
     let mut out = std::io::stdout();
-    let went = journey::go(&arguments.guest, &arguments.installed, folder.path(), &mut Account::new(&mut out));
-    if arguments.keep || went.is_err() {
+    let Arguments { guest, installed, modules, leg, keep } = arguments;
+    let baggage = journey::Baggage { guest, installed, modules, legs: leg, folder: folder.path() };
+    let went = journey::go(&baggage, &mut Account::new(&mut out));
+    if *keep || went.is_err() {
         folder.disable_cleanup(true);
-        // The disk is large, and the next run makes it again.
-        let _ = std::fs::remove_file(folder.path().join("installed.img"));
+        // The disks are large, and the next run makes them again.
+        for disk in std::fs::read_dir(folder.path())?.flatten().filter(|f| f.path().extension().is_some_and(|e| e == "img")) {
+            let _ = std::fs::remove_file(disk.path());
+        }
         writeln!(std::io::stderr(), "test-vm: what the guest said is in {}", folder.path().join("serial.log").display())?;
     }
     went

@@ -6,7 +6,7 @@ use ouro_common::device::{PowerSource, Pressure, RuntimeAvailability, Stall, Sta
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::Digest;
 use ouro_common::mfpi::Gate;
-use ouro_common::module::ModuleState;
+use ouro_common::module::{ModuleState, Verdict};
 use ouro_common::step::AdminState;
 use std::collections::BTreeMap;
 
@@ -28,6 +28,10 @@ pub(crate) fn nodes() -> NodesDocument {
         charging: Some(true),
         gate: Gate::Light("others use 97 % of the processor".into()),
         rtt_ms: Some(12.4),
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: None,
+        disk_bytes_per_s: None,
         mfpi: Some(0.82),
         warnings: (0..4)
             .map(|n| Warning {
@@ -79,6 +83,10 @@ fn server() -> NodeView {
         gate: Gate::Normal,
         pressure: Pressure::default(),
         rtt_ms: Some(0.62),
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: None,
+        disk_bytes_per_s: None,
         mfpi: Some(2.314),
         slots: 4,
         busy: 1,
@@ -114,6 +122,10 @@ fn unknown() -> NodeView {
         gate: Gate::Normal,
         pressure: Pressure::default(),
         rtt_ms: None,
+        rttvar_ms: None,
+        down_bytes_per_s: None,
+        hash_bytes_per_s: None,
+        disk_bytes_per_s: None,
         mfpi: None,
         slots: 0,
         busy: 0,
@@ -146,6 +158,10 @@ pub(crate) fn modules() -> ModulesDocument {
             outputs: vec![port("label", MediaType::json())],
         }],
         problems: vec![],
+        signature: Some(Verdict::Trusted { key: "A48A72AE89DFF035".parse().unwrap(), comment: "spring release".into() }),
+        link_bytes_per_s: Some(3.94e9),
+        ready_after_ms: Some(84.2),
+        in_use: 2,
     };
     let untrusted = ModuleView {
         label: "usb-gift".into(),
@@ -155,6 +171,9 @@ pub(crate) fn modules() -> ModulesDocument {
         read_bytes_per_s: None,
         containers: vec![],
         problems: vec!["blobs/sha256/77…: 12 bytes are missing".into()],
+        signature: Some(Verdict::Untrusted { key: "1F".parse().unwrap() }),
+        link_bytes_per_s: None,
+        in_use: 0,
         ..ready.clone()
     };
     ModulesDocument { schema: "ouroboros.modules/1".into(), modules: vec![ready, untrusted] }

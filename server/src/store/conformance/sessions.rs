@@ -18,6 +18,7 @@ fn announcement() -> Announcement {
         read_bytes_per_s: Some(1e9),
         containers: vec![],
         problems: vec![],
+        origin: None,
     };
     Announcement { placements: vec![placement] }
 }

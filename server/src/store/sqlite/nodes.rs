@@ -5,7 +5,7 @@ use super::db::Db;
 use super::journal::{self, About};
 use super::steps::moment;
 use super::verb_error::{Outcome, VerbError};
-use super::{blame, claim, repair, standing};
+use super::{blame, claim, plugged, repair, standing};
 use crate::store::{Arrival, NodeChange, NodeChanged, NodeRecord, OpenedSession, SessionEnd, SessionRecord};
 use ouro_common::clock::Instant;
 use ouro_common::device::NodeProfile;
@@ -116,17 +116,20 @@ pub(super) fn put_profile(db: &Db<'_>, node: NodeId, profile: &NodeProfile) -> O
 /// Replaces what a node offers, if it speaks through its open session.
 pub(super) fn announce(db: &Db<'_>, node: NodeId, session_epoch: u64, announcement: &Announcement) -> Outcome<bool> {
     let before = db.one(
-        "SELECT announcement_digest FROM nodes WHERE id = ?1 AND session_epoch = ?2 AND instance IS NOT NULL AND offline_since IS NULL",
+        "SELECT announcement_digest, announcement FROM nodes WHERE id = ?1 AND session_epoch = ?2 AND instance IS NOT NULL AND offline_since IS NULL",
         params![text(&node), super::columns::count(session_epoch)],
-        |row| row.get::<_, String>(0),
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, Json<Announcement>>(1)?.0)),
     )?;
-    let Some(before) = before else { return Ok(false) };
+    let Some((before, old)) = before else { return Ok(false) };
     let digest = text(&announcement.digest());
     if digest != before {
         db.run(
             "UPDATE nodes SET announcement = ?2, announcement_digest = ?3 WHERE id = ?1",
             params![text(&node), json(announcement)?, digest],
         )?;
+        for (kind, words) in plugged::changes(&old, announcement) {
+            journal::note(db, kind, About::Node(node), &words)?;
+        }
     }
     Ok(true)
 }

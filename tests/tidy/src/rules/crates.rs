@@ -3,11 +3,12 @@
 use crate::{Tree, Violation};
 
 /// The workspace's crates, where each lies, and the workspace crates it may depend on.
-const ARROWS: [(&str, &str, &[&str]); 7] = [
+const ARROWS: [(&str, &str, &[&str]); 8] = [
     ("common", "ouro-common", &[]),
     ("proto", "ouro-proto", &["ouro-common"]),
     ("engine", "ouro-engine", &["ouro-common"]),
-    ("agent", "ouro-agent", &["ouro-common", "ouro-proto", "ouro-engine"]),
+    ("agent", "ouro-agent", &["ouro-common", "ouro-proto", "ouro-engine", "ouro-text-tools"]),
+    ("models/text-tools", "ouro-text-tools", &[]),
     ("server", "ouro-server", &["ouro-common", "ouro-proto"]),
     ("cli", "ouro-cli", &["ouro-common", "ouro-proto"]),
     ("hw-fixtures", "hw-fixtures", &["ouro-common"]),

@@ -1,6 +1,7 @@
 //! The server and the agent as services of systemd, installed the way people install them.
 
 use super::{Journey, SOON};
+use crate::clock::Chronicle;
 use crate::{LABEL, LUGGAGE};
 use anyhow::{Result, ensure};
 use ouro_common::document::NodesDocument;
@@ -17,11 +18,12 @@ impl Journey<'_> {
             "this is no pure cgroup v2: {controllers}"
         );
         let versions = guest.sh("uname -r; systemctl --version | head -n 1")?.replace('\n', ", ");
+        Chronicle::begin(guest)?;
         self.account.seen("a Debian with systemd, pure cgroup v2", versions)
     }
 
     /// Starts server and agent as operations.md says, and looks whether they live under their units' restrictions.
-    pub(super) fn services(&mut self) -> Result<()> {
+    pub(super) fn start_services(&mut self) -> Result<()> {
         self.account.chapter("server and agent start as services")?;
         let guest = &mut self.guest;
         guest.sh("systemd-sysusers && systemctl daemon-reload && OUROBOROS_HOME=/var/lib/ouroboros/server ouro-server init")?;
@@ -32,19 +34,22 @@ impl Journey<'_> {
             "OUROBOROS_HOME=/var/lib/ouroboros/agent ouro-agent join 127.0.0.1:7443 --token-file /var/lib/ouroboros/server/join-token",
         )?;
         guest.sh(&format!("cp -r /{LUGGAGE}/containers /var/lib/ouroboros/agent/modules"))?;
-        let library = guest.run(&format!("test -e /{LUGGAGE}/libonnxruntime.so"))?.code == Some(0);
-        if library {
-            let folder = "/etc/systemd/system/ouro-agent.service.d";
-            guest.sh(&format!("mkdir -p {folder} && printf '[Service]\\nEnvironment=ORT_DYLIB_PATH=/{LUGGAGE}/libonnxruntime.so\\n' > {folder}/onnxruntime.conf"))?;
-        }
+        let folder = "/etc/systemd/system/ouro-agent.service.d";
+        guest.sh(&format!("mkdir -p {folder} && printf '[Service]\\nEnvironment=ORT_DYLIB_PATH=/{LUGGAGE}/libonnxruntime.so\\n' > {folder}/onnxruntime.conf"))?;
         guest.sh("systemctl daemon-reload && systemctl enable --now ouro-agent")?;
         let name = self.online()?;
         let exposure = |unit| format!("systemd-analyze security --no-pager {unit} | tail -n 1 | sed -E 's/.*: ([0-9.]+ [A-Z]+).*/\\1/'");
         let server = self.guest.sh(&exposure("ouro-server"))?;
         let agent = self.guest.sh(&exposure("ouro-agent"))?;
         self.account.seen("agent and server run under their units", format!("the node {name} is online"))?;
-        self.account.seen("exposure by systemd-analyze", format!("server {server}, agent {agent}"))?;
-        self.first_steps(library)?;
+        self.account.seen("exposure by systemd-analyze", format!("server {server}, agent {agent}"))
+    }
+
+    /// A step, users, a crash; then the node has nothing left but what comes on sticks.
+    pub(super) fn services(&mut self) -> Result<()> {
+        self.account.chapter("a step, users, and a crash")?;
+        self.language()?;
+        self.account.seen("an onnx step under the unit", "the letter's language, with ONNX Runtime from a drop-in")?;
         self.who_may_ask()?;
         self.crash()
     }
@@ -56,20 +61,6 @@ impl Journey<'_> {
             let mut nodes = nodes.into_iter().flat_map(|d| d.nodes);
             Ok(nodes.find(|n| n.session == "online" && n.containers.len() > 2).map(|n| n.name))
         })
-    }
-
-    /// A step of each runtime that stands in a directory.
-    fn first_steps(&mut self, onnx: bool) -> Result<()> {
-        let text = format!("--file text=/{LUGGAGE}/letter.txt --deadline 120s");
-        let words = self.guest.sh(&format!("ouroctl submit 'What are the keywords of this?' {text}"))?;
-        ensure!(words.contains("Schule"), "these are no keywords of the letter: {words}");
-        self.account.seen("a builtin step under the unit", "keywords of a letter")?;
-        if onnx {
-            let language = self.guest.sh(&format!("ouroctl submit 'What language is this?' {text}"))?;
-            ensure!(language.contains("German"), "the letter is German: {language}");
-            self.account.seen("an onnx step under the unit", "the letter's language, with ONNX Runtime from a drop-in")?;
-        }
-        Ok(())
     }
 
     /// The socket is for root and the group, and for nobody else.

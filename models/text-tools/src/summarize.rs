@@ -4,18 +4,13 @@
 //! sentence's words count less afterwards, so that the summary does not say the same thing twice), and by its position:
 //! texts say first what they are about. The whole text is read; the time grows with its length times the sentences picked.
 
-use super::parameter;
-use super::stopwords::is_stopword;
-use crate::runtimes::{Job, JobError};
+use crate::stopwords::is_stopword;
 use std::collections::HashMap;
 use unicode_segmentation::UnicodeSegmentation as _;
 
-/// Writes the picked sentences, one a line.
-pub(super) fn run(job: &Job) -> Result<(), JobError> {
-    let wanted = parameter(job, "sentences", 1..=100, 0)?;
-    let text = job.text("text")?;
-    let summary = pick(&text, usize::try_from(wanted).ok().filter(|n| *n > 0));
-    job.write("summary", summary.join("\n").as_bytes())
+/// The picked sentences, one a line; a third of them, at most 5, where no number is asked for.
+pub fn run(text: &str, sentences: Option<usize>) -> String {
+    pick(text, sentences).join("\n")
 }
 
 /// A sentence's content words as numbers, each once.

@@ -5,9 +5,7 @@
 //! Here a phrase counts by how often it stands in the text as well, since long one-off runs win otherwise, a part that
 //! several runs share is a candidate too, and of two phrases of which one holds the other only the better is given.
 
-use super::parameter;
-use super::stopwords::is_stopword;
-use crate::runtimes::{Job, JobError};
+use crate::stopwords::is_stopword;
 use serde::Serialize;
 use std::collections::HashMap;
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -29,13 +27,9 @@ struct Phrase {
     count: u32,
 }
 
-/// Writes the best phrases, best first, as JSON.
-pub(super) fn run(job: &Job) -> Result<(), JobError> {
-    let count = parameter(job, "count", 1..=100, 10)?;
-    let text = job.text("text")?;
-    let keywords = extract(&text, usize::try_from(count).unwrap_or(10));
-    let json = serde_json::to_vec(&Keywords { keywords }).map_err(|e| JobError::error(e.to_string()))?;
-    job.write("keywords", &json)
+/// The best phrases, best first, as JSON.
+pub fn run(text: &str, count: usize) -> Vec<u8> {
+    serde_json::to_vec(&Keywords { keywords: extract(text, count) }).unwrap_or_default()
 }
 
 /// Runs of content words, as written.

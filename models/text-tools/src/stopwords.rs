@@ -35,6 +35,6 @@ static ALL: LazyLock<HashSet<&'static str>> =
 ///
 /// The lists are used together: a text need not say which language it is in, and few of these words carry content in
 /// another of the four.
-pub(super) fn is_stopword(word: &str) -> bool {
+pub(crate) fn is_stopword(word: &str) -> bool {
     ALL.contains(word)
 }

@@ -8,7 +8,7 @@ mod column;
 mod dialect;
 mod quantiles;
 
-use crate::runtimes::{Job, JobError};
+use crate::Refusal;
 use column::Column;
 use dialect::Dialect;
 use serde_json::{Value, json};
@@ -22,17 +22,16 @@ const MOST_RAGGED_LINES: usize = 20;
 /// How much of the file the dialect is recognised from.
 const SAMPLE_BYTES: u64 = 64 * 1024;
 
-/// Writes the statistics to the port `statistics`.
-pub(super) fn run(job: &Job) -> Result<(), JobError> {
-    let input = job.inputs.iter().find(|input| input.port.as_str() == "table");
-    let input = input.ok_or_else(|| JobError::input("nothing is bound to the port table"))?;
-    let unreadable = |e: std::io::Error| JobError::error(format!("the input cannot be read: {}: {e}", input.file.display()));
-    let mut file = File::open(&input.file).map_err(unreadable)?;
+/// The statistics of a table, as JSON.
+///
+/// # Errors
+/// [`Refusal::Input`] when it is no table; [`Refusal::Failed`] when it cannot be read.
+pub fn run(mut table: File) -> Result<Value, Refusal> {
+    let unreadable = |e: std::io::Error| Refusal::Failed(format!("the table cannot be read: {e}"));
     let mut sample = vec![];
-    (&file).take(SAMPLE_BYTES).read_to_end(&mut sample).map_err(unreadable)?;
-    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    let statistics = statistics(&sample, file)?;
-    job.write("statistics", statistics.to_string().as_bytes())
+    (&table).take(SAMPLE_BYTES).read_to_end(&mut sample).map_err(unreadable)?;
+    table.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    statistics(&sample, table)
 }
 
 /// What is counted over the rows.
@@ -44,9 +43,9 @@ struct Table {
     ragged_lines: Vec<Value>,
 }
 
-fn statistics(sample: &[u8], table: impl std::io::Read) -> Result<Value, JobError> {
+fn statistics(sample: &[u8], table: impl std::io::Read) -> Result<Value, Refusal> {
     let Some(dialect) = Dialect::recognise(sample) else {
-        return Err(JobError::input("the table is empty: there is no row in it"));
+        return Err(Refusal::Input("the table is empty: there is no row in it".into()));
     };
     let reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(dialect.delimiter).from_reader(table);
     let mut found = Table { dialect, columns: vec![], rows: 0, ragged: 0, ragged_lines: vec![] };
@@ -55,14 +54,14 @@ fn statistics(sample: &[u8], table: impl std::io::Read) -> Result<Value, JobErro
 }
 
 impl Table {
-    fn read(&mut self, mut reader: csv::Reader<impl std::io::Read>) -> Result<(), JobError> {
+    fn read(&mut self, mut reader: csv::Reader<impl std::io::Read>) -> Result<(), Refusal> {
         let mut record = csv::ByteRecord::new();
         let mut first = true;
         loop {
             match reader.read_byte_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(e) => return Err(JobError::error(format!("the table cannot be read: {e}"))),
+                Err(e) => return Err(Refusal::Failed(format!("the table cannot be read: {e}"))),
             }
             let line = record.position().map_or(0, csv::Position::line);
             let fields: Vec<&str> = record.iter().map(|field| field_text(field, line)).collect::<Result<_, _>>()?;
@@ -76,9 +75,9 @@ impl Table {
         }
     }
 
-    fn begin(&mut self, fields: &[&str]) -> Result<(), JobError> {
+    fn begin(&mut self, fields: &[&str]) -> Result<(), Refusal> {
         if fields.len() > MOST_COLUMNS {
-            return Err(JobError::input(format!("the table has {} columns, at most {MOST_COLUMNS} are read", fields.len())));
+            return Err(Refusal::Input(format!("the table has {} columns, at most {MOST_COLUMNS} are read", fields.len())));
         }
         let header = self.dialect.header;
         let name = |(n, field): (usize, &&str)| match field.trim() {
@@ -117,8 +116,8 @@ impl Table {
 }
 
 /// The field as text; the reader has taken a byte order mark off already.
-fn field_text(field: &[u8], line: u64) -> Result<&str, JobError> {
-    std::str::from_utf8(field).map_err(|_| JobError::input(format!("line {line} of the table is not UTF-8; convert it to UTF-8")))
+fn field_text(field: &[u8], line: u64) -> Result<&str, Refusal> {
+    std::str::from_utf8(field).map_err(|_| Refusal::Input(format!("line {line} of the table is not UTF-8; convert it to UTF-8")))
 }
 
 #[cfg(test)]
@@ -163,7 +162,7 @@ mod tests {
     fn what_is_no_table_is_invalid_input() {
         for bad in [&b""[..], b"\n\n", b"\xef\xbb\xbf", b"a,b\n1,\xff\n"] {
             let error = statistics(bad, bad).unwrap_err();
-            assert_eq!(error.class, ouro_common::step::FailureClass::InvalidInput, "{bad:?}");
+            assert!(matches!(error, Refusal::Input(_)), "{bad:?}");
         }
     }
 

@@ -1,0 +1,55 @@
+//! `[devices]`: which slots are looked at for modules, which of them ask first, and whose signature is asked for.
+
+use crate::hotplug::slot::Pattern;
+use ouro_common::module::TrustPolicy;
+use serde::{Deserialize, Serialize};
+
+/// `[devices]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DevicesConfig {
+    /// Slots that are looked at: a device's name (`nvme0n1p1`), a beginning (`loop*`), or `usb`. None: no device is ever touched.
+    /// Default `nvme*`, `sd*`, `mmcblk*`, `vd*`, `loop*`.
+    pub watch: Vec<Pattern>,
+    /// Of those, the ones whose modules wait for `ouroctl module release`. Default `usb`.
+    pub ask: Vec<Pattern>,
+    /// What is demanded of the signature of a module on a device: `enforce`, `warn` or `off`. Default `enforce`.
+    pub trust: TrustPolicy,
+    /// The same for the folders that `modules` names. Default `off`: whoever writes there is trusted already.
+    pub trust_folders: TrustPolicy,
+    /// How fast a module's files are hashed in the background, bytes per second; 0: only before they are used. Default 64 MiB.
+    pub verify_bytes_per_s: u64,
+}
+
+impl Default for DevicesConfig {
+    fn default() -> Self {
+        Self {
+            watch: ["nvme*", "sd*", "mmcblk*", "vd*", "loop*"].map(Pattern::from).to_vec(),
+            ask: vec!["usb".into()],
+            trust: TrustPolicy::Enforce,
+            trust_folders: TrustPolicy::Off,
+            verify_bytes_per_s: 64 << 20,
+        }
+    }
+}
+
+impl DevicesConfig {
+    /// What is wrong with it, if something is.
+    pub(super) fn problem(&self) -> Option<String> {
+        let named = |key: &'static str, list: &[Pattern]| list.iter().find_map(Pattern::problem).map(|p| format!("devices.{key}: {p}"));
+        named("watch", &self.watch).or_else(|| named("ask", &self.ask))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_named_as_the_kernel_does_and_sticks_on_usb_ask() {
+        let default = DevicesConfig::default();
+        assert_eq!((default.ask.clone(), default.trust, default.problem()), (vec!["usb".into()], TrustPolicy::Enforce, None));
+        let wrong = DevicesConfig { ask: vec!["sd/a".into()], ..default };
+        assert!(wrong.problem().unwrap().starts_with("devices.ask"));
+    }
+}
