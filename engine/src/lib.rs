@@ -12,6 +12,7 @@ pub mod kernels;
 pub mod language_model;
 pub mod onnx;
 mod pool;
+pub mod rates;
 pub mod sampling;
 pub mod threads;
 pub mod tokens;

@@ -14,11 +14,10 @@ use super::readings::load::{CpuTicks, foreign_load};
 use super::scan::Scan;
 use ouro_common::device::{Achieved, MemoryRates, Readings};
 use ouro_common::mfpi::threshold::{self, Gate, GateState};
+use ouro_engine::rates;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-mod kernels;
 
 /// Bounds of all buffers together.
 const BUFFER_BYTES: std::ops::RangeInclusive<usize> = (192 << 20)..=(3 << 30);
@@ -126,7 +125,7 @@ fn run(threads: usize, per_thread: usize) -> [f64; 4] {
         let work = [24.0 * elements, 16.0 * elements, 24.0 * elements];
         let mut results = [0.0; 4];
         for best in workers.into_iter().filter_map(|worker| worker.join().ok()) {
-            results[3] += kernels::GEMM_FLOPS / best.product_s;
+            results[3] += rates::GEMM_FLOPS / best.product_s;
             // Only the first worker holds the common clock.
             if let Some(memory_s) = best.memory_s {
                 for i in 0..3 {
@@ -151,12 +150,12 @@ fn worker(keeps_time: bool, barrier: &Barrier, stop: &AtomicBool, elements: usiz
     let mut a = vec![1.0f64; elements];
     let mut b = vec![2.0f64; elements];
     let mut c = vec![0.5f64; elements];
-    let mut product = kernels::Gemm::new();
+    let mut product = rates::Gemm::new();
     let clock = Clock { keeps_time, barrier, stop };
     let memory_s = [
         clock.best(|part| {
             let r = range(part, elements);
-            std::hint::black_box(kernels::sum(&a[r.clone()]) + kernels::sum(&b[r.clone()]) + kernels::sum(&c[r]));
+            std::hint::black_box(rates::sum(&a[r.clone()]) + rates::sum(&b[r.clone()]) + rates::sum(&c[r]));
         }),
         clock.best(|part| {
             let r = range(part, elements);
@@ -164,7 +163,7 @@ fn worker(keeps_time: bool, barrier: &Barrier, stop: &AtomicBool, elements: usiz
         }),
         clock.best(|part| {
             let r = range(part, elements);
-            kernels::triad(&mut a[r.clone()], &b[r.clone()], &c[r], 1e-9);
+            rates::triad(&mut a[r.clone()], &b[r.clone()], &c[r], 1e-9);
         }),
     ];
     std::hint::black_box((&mut a, &mut b, &mut c));

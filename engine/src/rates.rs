@@ -1,17 +1,20 @@
-//! The inner loops, compiled for what the processor can do: the crate itself is built for its oldest.
+//! The loops whose rates the agent takes as the machine's: STREAM's sum and triad, and a small f32 product.
+//!
+//! Each is compiled for what the processor can do, as the crate itself is built for its oldest. They stand here, beside the
+//! kernels of inference, because this crate is optimised in every profile: unoptimised, they would measure the compiler.
 
 /// Rows, columns and depth of the product: its operands stay in the second-level cache.
 const SIZE: usize = 192;
 /// Rows and columns of the register tile.
 const TILE: (usize, usize) = (4, 16);
 /// Operations of one product.
-pub(super) const GEMM_FLOPS: f64 = 2.0 * (SIZE * SIZE * SIZE) as f64;
+pub const GEMM_FLOPS: f64 = 2.0 * (SIZE * SIZE * SIZE) as f64;
 
 /// Makes a loop's twin for AVX2 with FMA, taken where the processor has them.
 macro_rules! dispatch {
     ($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),*) $(-> $out:ty)?, $generic:ident, $avx2:ident) => {
         $(#[$doc])*
-        pub(super) fn $name($($arg: $kind),*) $(-> $out)? {
+        pub fn $name($($arg: $kind),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
                 // SAFETY: the two features that the function is compiled for were found on this processor just now.
@@ -37,7 +40,7 @@ dispatch!(
     fn triad(a: &mut [f64], b: &[f64], c: &[f64], s: f64), triad_generic, triad_avx2
 );
 /// `c = a·b`, with `a` in columns of the tile's height and `b` in rows of its width.
-pub(super) fn multiply(a: &[f32], b: &[f32], c: &mut [f32]) {
+fn multiply(a: &[f32], b: &[f32], c: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx512f") {
         // SAFETY: the feature that the function is compiled for was found on this processor just now.
@@ -108,7 +111,7 @@ fn multiply_generic(a: &[f32], b: &[f32], c: &mut [f32], fused: impl Fn(f32, f32
 }
 
 /// A small matrix product with its operands.
-pub(super) struct Gemm {
+pub struct Gemm {
     a: Vec<f32>,
     b: Vec<f32>,
     c: Vec<f32>,
@@ -116,12 +119,12 @@ pub(super) struct Gemm {
 
 impl Gemm {
     /// Operands of ones and twos.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self { a: vec![1.0; SIZE * SIZE], b: vec![2.0; SIZE * SIZE], c: vec![0.0; SIZE * SIZE] }
     }
 
     /// One product.
-    pub(super) fn run(&mut self) {
+    pub fn run(&mut self) {
         multiply(std::hint::black_box(&self.a), std::hint::black_box(&self.b), &mut self.c);
         std::hint::black_box(&mut self.c);
     }
