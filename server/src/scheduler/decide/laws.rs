@@ -75,7 +75,7 @@ proptest! {
             let node = snapshot.nodes.iter().find(|n| n.id == candidate.node).unwrap();
             prop_assert!(node.session == SessionState::Online && node.admin == AdminState::Active);
             prop_assert!(!matches!(node.gate, Gate::Refuse(_)));
-            prop_assert!(node.present.contains_key(&container()) || node.loaded.contains(&container()));
+            prop_assert!(node.present.contains_key(&container()));
             let free = node.readings.memory_available_bytes;
             prop_assert!(node.loaded.contains(&container()) || free.is_none_or(|f| f >= 512 << 20));
             prop_assert!(node.commits >= 5 || node.ends.is_empty());

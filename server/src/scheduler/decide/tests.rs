@@ -96,15 +96,20 @@ fn accelerators_are_needed_when_the_cpu_will_not_do() {
 }
 
 #[test]
-fn a_loaded_container_needs_no_more_memory_and_no_module() {
-    let loaded = changed(|n| {
-        n.readings.memory_available_bytes = Some(MIB);
-        n.present.clear();
-        n.loaded.insert(container());
-    });
-    let s = snapshot(vec![loaded], vec![step(1)]);
+fn a_loaded_container_needs_no_more_memory_while_its_module_is_there() {
+    let loaded = |module_is_there: bool| {
+        changed(|n| {
+            n.readings.memory_available_bytes = Some(MIB);
+            n.loaded.insert(container());
+            if !module_is_there {
+                n.present.clear();
+            }
+        })
+    };
+    let s = snapshot(vec![loaded(true)], vec![step(1)]);
     assert_eq!(placed(&s), [Some("n1".into())]);
     assert_eq!(decided(&s).report[0].view.candidates[0].terms.plug_s, 0.0);
+    assert_eq!(placed(&snapshot(vec![loaded(false)], vec![step(1)])), [None], "the last heartbeat listed what is gone by now");
 }
 
 #[test]
