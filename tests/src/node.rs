@@ -107,10 +107,6 @@ impl NodeOptions {
         if let Some(model) = &self.model {
             let _ = writeln!(text, "model = {model:?}");
         }
-        if self.testbed.is_some() {
-            // The runtimes of containers find no control groups in a made-up machine, and some hang.
-            text.push_str("[oci]\nruntimes = []\n");
-        }
         let _ = writeln!(text, "[devices]\nwatch = {:?}\nask = {:?}", self.devices, self.ask);
         if self.testbed.is_some() {
             // umockdev answers for /dev/null too, and nobody in the bed does: no program can be started there.
