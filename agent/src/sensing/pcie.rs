@@ -145,7 +145,7 @@ pub(crate) fn endpoints(functions: &BTreeMap<String, Function>, virtual_machine:
 
 fn conclude(function: &Function, all: &BTreeMap<String, Function>, around: trust::Around<'_>) -> PcieDevice {
     let upstream: Vec<&Function> = function.upstream.iter().filter_map(|address| all.get(address)).collect();
-    let (trust, why) = trust::judge(function, &upstream, around);
+    let (trust, mut why) = trust::judge(function, &upstream, around);
     let path = match trust {
         LinkTrust::Measured => link::slowest(std::iter::once(&function.link).chain(upstream.iter().map(|f| &f.link))),
         // The card's own switch is inside the lie; the first honest hop is above it.
@@ -155,6 +155,9 @@ fn conclude(function: &Function, all: &BTreeMap<String, Function>, around: trust
         LinkTrust::Unknown if trust::has_honest_ports(function, around) => link::slowest(upstream.iter().map(|f| &f.link)),
         LinkTrust::Integrated | LinkTrust::Unknown => None,
     };
+    if trust == LinkTrust::Unknown && path.is_some() {
+        why.push_str("; the path is what the ports above it say");
+    }
     let (current, max) = (function.link.current(), function.link.max());
     PcieDevice {
         address: function.address.clone(),

@@ -128,7 +128,7 @@ fn judge_plainly(f: &Function, upstream: &[&Function], around: Around<'_>) -> (L
         );
     }
     match (f.link.current().is_some(), f.link.max().is_some()) {
-        (false, false) => (Unknown, "no link files with figures; the path is what the ports above it say"),
+        (false, false) => (Unknown, "no link files with figures"),
         (true, true) if upstream.iter().any(|hop| hop.link.capability().is_none()) => {
             (Measured, "read from the device; not every hop has figures")
         }
