@@ -143,7 +143,7 @@ async fn settle(
     }
     if restarted {
         for key in world.store.release_attempts(node, LossReason::AgentRestarted, holding).await? {
-            world.live.end(&key);
+            world.live.end(&key, world.store.now());
             world.watchers.ring(key.request);
         }
         return Ok(());

@@ -99,7 +99,7 @@ async fn tell_nodes(world: &World, mut assigned: BTreeMap<AttemptKey, (Terms, bo
 /// Tells nodes to stop what runs for a request that has ended, and wakes those who watch it.
 pub(crate) fn stop_attempts(world: &World, ended: &Ended) {
     for (node, key) in &ended.attempts {
-        world.live.end(key);
+        world.live.end(key, world.store.now());
         world.fleet.tell(*node, NodeCommand::Cancel(key.clone(), format!("the request is {}", ended.state)));
         world.fleet.attempt_ended(*node, key);
     }
