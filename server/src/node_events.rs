@@ -129,6 +129,7 @@ async fn finished(
         return Ok(());
     }
     world.fleet.attempt_ended(node, key);
+    world.claims.forget(&(key.request, key.plan, key.step.clone()));
     let ended = world.live.end(key, world.store.now());
     if let (AckVerdict::Committed, Some(ended)) = (verdict, ended) {
         let told = ActualPhases::from_ms(&phases_ms);
