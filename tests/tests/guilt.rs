@@ -16,8 +16,11 @@ use std::collections::BTreeSet;
 const INNOCENT: usize = 20;
 const NODES: [&str; 3] = ["a", "b", "c"];
 
-/// What kills: how it is written, and how its death is known.
-fn culprits() -> [(Program<'static>, fn(&Evidence) -> bool); 4] {
+/// How a death is known.
+type Telling = fn(&Evidence) -> bool;
+
+/// What kills, and how its death is known.
+fn culprits() -> [(Program<'static>, Telling); 4] {
     [
         (Program { name: "crash", args: &["/bin/crash"], bounds: "" }, |e| *e == Evidence::Signal { number: 4 }),
         (Program::script("eater", &["/bin/sh", "-c", "x=a; while :; do x=$x$x; done"]), |e| *e == Evidence::OomKill),
@@ -83,7 +86,7 @@ fn poison(fleet: &Fleet) -> Vec<PoisonEntry> {
 }
 
 /// The request failed on two deaths, each on a node of its own, and both speak against the work.
-fn died_twice(trace: &TraceDocument, name: &str, telling: fn(&Evidence) -> bool, entries: &[PoisonEntry]) {
+fn died_twice(trace: &TraceDocument, name: &str, telling: Telling, entries: &[PoisonEntry]) {
     assert_eq!(trace.request.state, RequestState::Failed, "{name}: {trace:?}");
     let attempts = &trace.steps[0].attempts;
     let nodes: BTreeSet<_> = attempts.iter().map(|a| a.node).collect();
