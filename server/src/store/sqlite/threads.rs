@@ -136,7 +136,10 @@ impl Writer {
     }
 
     fn savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
-        let control = |sql: &str| self.conn.execute_batch(sql).map_err(|e| self.site.tell_sql(&e));
+        let control = |sql: &str| {
+            let done = self.conn.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+            done.map(drop).map_err(|e| self.site.tell_sql(&e))
+        };
         control("SAVEPOINT verb")?;
         let db = Db { conn: &self.conn, now: self.clock.now(), wall: self.clock.wall(), generation: self.generation };
         let result = job.work(&db, &self.site);
