@@ -29,7 +29,7 @@ const MESSAGE_BYTES: usize = 64 << 20;
 
 /// A channel to a server.
 #[derive(Debug, Clone)]
-pub struct Asking(Channel);
+pub struct Asking(pub(super) Channel);
 
 impl Asking {
     /// Connects.
@@ -100,7 +100,7 @@ impl Asking {
         cancelled.map(drop).map_err(|s| fault_of(&s))
     }
 
-    /// The container of this name, as some node offers it.
+    /// The container of this name, or `name:version`, as some node offers it.
     ///
     /// # Errors
     /// `NOT_FOUND` when nobody does.
@@ -108,7 +108,7 @@ impl Asking {
         let reply = self.requests().modules(ModulesRequest {}).await.map_err(|s| fault_of(&s))?;
         let modules: ouro_common::document::ModulesDocument = read_document(Some(reply.get_ref()), "ouroboros.modules/1")?;
         let mut containers = modules.modules.into_iter().flat_map(|m| m.containers);
-        let found = containers.find(|c| c.container.name.as_str() == name);
+        let found = containers.find(|c| c.container.name.as_str() == name || c.container.to_string() == name);
         found.ok_or_else(|| Fault::new(FaultCode::NotFound, format!("nobody offers {name}")))
     }
 
@@ -262,7 +262,7 @@ fn name(text: &str) -> Name {
 }
 
 /// An id no other request has.
-fn fresh_id() -> RequestId {
+pub(super) fn fresh_id() -> RequestId {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
