@@ -89,7 +89,7 @@ pub async fn find_out(options: &ProfileOptions) -> NodeProfile {
     let achieved = known.or(fresh);
     let mut hardware = read_hardware(&options.root, achieved).await;
     if let Some(why) = unfit {
-        let problem = format!("not measured: {why}; it is measured when that is over and the machine is idle");
+        let problem = format!("not measured: {why}; it is measured when that is over");
         hardware.warnings.push(Warning { path: "bandwidth".into(), problem });
     }
     NodeProfile {
