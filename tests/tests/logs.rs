@@ -6,12 +6,11 @@
 use ouro_common::envelope::Envelope;
 use ouro_common::id::RequestId;
 use ouro_common::step::RequestState;
+use ouro_tests::containers::{Program, can_run_programs};
 use ouro_tests::{Fleet, LONG, NodeOptions, SHORT, eventually, request, single_step, skipped};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
 /// Says a line, and one more every 0.3 s, as many as its input says.
 const SCRIPT: &str =
@@ -19,44 +18,15 @@ const SCRIPT: &str =
 
 /// A fleet of one node with the container `talker`; `None`, and why, where it cannot be run.
 fn fleet() -> Option<Fleet> {
-    let runtimes = ["/usr/sbin/runc", "/usr/bin/runc", "/usr/bin/crun"];
-    let missing = if !rustix::process::geteuid().is_root() {
-        Some("containers are run by root")
-    } else if !Path::new("/bin/busybox").is_file() {
-        Some("there is no /bin/busybox")
-    } else if !runtimes.iter().any(|path| Path::new(path).exists()) {
-        Some("there is no OCI runtime")
-    } else {
-        None
-    };
-    if let Some(reason) = missing {
+    if let Err(reason) = can_run_programs() {
         skipped(reason);
         return None;
     }
     let fleet = Fleet::of(&[NodeOptions::new("attic", &["compose"])]);
     let modules = fleet.nodes[0].modules();
-    put_talker(&fleet.path("root"), &fleet.path("talker"));
-    fs::rename(fleet.path("talker"), modules.join("talker")).unwrap();
+    Program::script("talker", &["/bin/sh", "-c", SCRIPT]).put(&fleet.path("scratch"), &modules);
     fleet.wait_container("attic", "talker");
     Some(fleet)
-}
-
-fn put_talker(root: &Path, folder: &Path) {
-    fs::create_dir_all(root.join("bin")).unwrap();
-    fs::create_dir_all(folder).unwrap();
-    fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-    for name in ["sh", "cat", "sleep"] {
-        symlink("busybox", root.join("bin").join(name)).unwrap();
-    }
-    let packed = Command::new("tar").arg("-C").arg(root).arg("-cf").arg(folder.join("rootfs.tar")).arg("bin").status().unwrap();
-    assert!(packed.success());
-    let manifest = format!(
-        "name = \"talker\"\nversion = \"1.0.0\"\nsummary = \"Talks\"\nruntime = \"oci\"\n\
-         inputs = [{{ port = \"text\", media = \"text/plain\" }}]\noutputs = [{{ port = \"out\", media = \"text/plain\" }}]\n\
-         [needs]\nmemory_bytes = 67108864\n[oci]\nargs = [\"/bin/sh\", \"-c\", {}]\n",
-        serde_json::to_string(SCRIPT).unwrap()
-    );
-    fs::write(folder.join("container.toml"), manifest).unwrap();
 }
 
 /// Asks for so many lines.

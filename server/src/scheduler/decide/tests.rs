@@ -181,6 +181,21 @@ fn a_step_goes_back_where_it_failed_only_when_nobody_else_is_left() {
 }
 
 #[test]
+fn a_step_that_failed_waits_for_others_that_are_only_at_work() {
+    let killer = StepState { failed_on: vec![node_id(1)], alone: true, ..step(1) };
+    let mut busy = node(2);
+    busy.ends.push(Instant(5_000));
+    let s = snapshot(vec![node(1), busy.clone()], vec![killer.clone(), step(2)]);
+    assert_eq!(placed(&s), [None, Some("n1".into())], "it waits, and others go where it does not");
+    let reasons: Vec<_> = decided(&s).report[0].view.refusals.iter().map(|r| r.reason.clone()).collect();
+    assert!(reasons.contains(&"step failed here".to_string()) && reasons.contains(&"not idle".to_string()), "{reasons:?}");
+    busy.ends.clear();
+    assert_eq!(placed(&snapshot(vec![node(1), busy.clone()], vec![killer.clone()])), [Some("n2".into())]);
+    busy.session = SessionState::Offline;
+    assert_eq!(placed(&snapshot(vec![node(1), busy], vec![killer])), [Some("n1".into())], "nobody else is left");
+}
+
+#[test]
 fn assignments_fill_slots_and_one_more_and_then_steps_wait_or_go_elsewhere() {
     let mut s = snapshot(vec![node(1)], (1..=4).map(step).collect());
     assert_eq!(placed(&s), [Some("n1".into()), Some("n1".into()), None, None]);
@@ -280,4 +295,28 @@ fn display_indexes_follow_speed_and_are_absent_without_one() {
     assert_eq!(indexes.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [node_id(1), node_id(2), node_id(3)]);
     assert!(indexes[1].1.unwrap() > indexes[0].1.unwrap() * 1.5, "{indexes:?}");
     assert_eq!(indexes[2].1, None);
+}
+
+#[test]
+fn a_step_that_waited_is_looked_at_again_when_there_is_room() {
+    let waited = |n| StepState { waited: true, ..step(n) };
+    let full = |n: u32| {
+        let mut full = node(n);
+        full.ends = vec![Instant(60_000); 2];
+        full
+    };
+    let s = snapshot(vec![full(1)], vec![waited(1), step(2), waited(3)]);
+    let decision = decided(&s);
+    assert_eq!(decision.report.len(), 1, "nothing has changed for the two that waited");
+    assert_eq!(
+        (decision.report[0].request, decision.report[0].view.winner),
+        (step(2).request, None),
+        "the new one is looked at"
+    );
+    let s = snapshot(vec![full(1), node(2)], vec![waited(1), waited(2), waited(3)]);
+    let decision = decided(&s);
+    let placed: Vec<_> = decision.report.iter().map(|r| (r.request, r.view.winner.is_some())).collect();
+    assert_eq!(placed, [(step(1).request, true), (step(2).request, true)], "in their order, as long as there is room");
+    let gone = changed(|n| n.session = SessionState::Offline);
+    assert!(decided(&snapshot(vec![gone], vec![waited(1)])).report.is_empty(), "who is away has no room");
 }
