@@ -110,14 +110,13 @@ fn fill_any(row: &mut RowMut<'_>, group: usize) {
                 continue;
             };
             let mut sums = [0_i32; 2];
-            for half in 0..2 {
-                for i in 16 * half..16 * half + 16 {
+            for (sum, (quants, x)) in sums.iter_mut().zip(quants.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0)) {
+                for (quant, x) in quants.iter_mut().zip(x) {
                     // Adding 1.5 · 2^23 rounds, and leaves the whole number in the lowest bits. The bounds hold but for
                     // what is no number, which the decoder refuses at its output.
-                    let rounded = (x[i] * inverse).clamp(-127.0, 127.0) + 12_582_912.0;
-                    let rounded = rounded.to_bits().wrapping_sub(12_582_912.0_f32.to_bits()).cast_signed() as i8;
-                    quants[i] = rounded;
-                    sums[half] += i32::from(rounded);
+                    let rounded = (x * inverse).clamp(-127.0, 127.0) + 12_582_912.0;
+                    *quant = rounded.to_bits().wrapping_sub(12_582_912.0_f32.to_bits()).cast_signed() as i8;
+                    *sum += i32::from(*quant);
                 }
             }
             row.scales[at] = scale;
