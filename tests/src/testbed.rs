@@ -59,8 +59,16 @@ impl Testbed {
             Some(file) => format!("add {}\n", folder.join(file).display()),
             None => format!("{line}\n"),
         });
+        self.tell(&lines.collect::<String>());
+    }
+
+    /// Carries out commands, a line each, as `bed.c` takes them.
+    ///
+    /// # Panics
+    /// When nobody reads the pipe.
+    pub fn tell(&self, lines: &str) {
         let mut pipe = OpenOptions::new().write(true).open(&self.commands).expect("the bed reads its commands");
-        pipe.write_all(lines.collect::<String>().as_bytes()).expect("the bed takes commands");
+        pipe.write_all(lines.as_bytes()).expect("the bed takes commands");
     }
 }
 

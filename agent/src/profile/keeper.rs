@@ -91,7 +91,7 @@ impl ProfileKeeper {
         self.profile.send_if_modified(|profile| {
             let another = profile.runtimes != runtimes;
             if another {
-                tracing::info!(why = "a runtime was tried", "the profile is told anew");
+                tracing::info!("what is known of the runtimes is told anew");
                 *profile = Arc::new(NodeProfile { runtimes, ..NodeProfile::clone(profile) });
             }
             another
