@@ -7,36 +7,31 @@ use ouro_common::document::{AttemptView, EventsDocument, NodesDocument};
 use ouro_common::envelope::Envelope;
 use ouro_common::id::RequestId;
 use ouro_common::step::{AttemptState, RequestState};
-use ouro_tests::programs::{Program, can_run, left_of, processes};
+use ouro_tests::containers::{Program, can_run_programs};
+use ouro_tests::programs::{left_of, processes};
 use ouro_tests::{Fleet, LONG, NodeOptions, SHORT, eventually, request, single_step, skipped};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
 
-/// What is run, and what is said of it.
-const HOSTILE: [(Program<'_>, &str); 6] = [
-    (
-        Program { name: "eater", script: "x=a; while :; do x=$x$x; done", oci: "" },
-        "bytes of memory its manifest names and was killed",
-    ),
-    (Program { name: "bomb", script: "b() { b | b & b; }; b; exit 3", oci: "time_s = 5\npids = 32" }, "processes"),
-    (
-        Program { name: "babbler", script: "yes again & yes 'oh no' >&2", oci: "time_s = 2" },
-        "ran longer than the 2 s",
-    ),
-    (
-        Program { name: "deaf", script: "trap '' TERM INT HUP; while :; do sleep 1; done", oci: "time_s = 2" },
-        "ran longer than the 2 s",
-    ),
-    (Program { name: "caller", script: "wget -T 2 -O /out/out http://1.1.1.1/", oci: "" }, "ended with code 1"),
-    (Program { name: "filler", script: "cat /dev/zero > /out/out", oci: "" }, "out"),
-];
+/// What is run, and what is said of it. What takes too much memory or time is tried where guilt is.
+fn hostile() -> [(Program<'static>, &'static str); 3] {
+    let bound = |name, args, bounds| Program { name, args, bounds };
+    [
+        (
+            bound("babbler", &["/bin/sh", "-c", "cat /dev/zero & cat /dev/zero >&2"], "time_s = 2"),
+            "ran longer than the 2 s",
+        ),
+        (bound("caller", &["/bin/busybox", "nc", "-w", "2", "1.1.1.1", "80"], ""), "Network is unreachable"),
+        (bound("filler", &["/bin/sh", "-c", "cat /dev/zero > /out/out"], ""), "out"),
+    ]
+}
 
 fn fleet(names: &[&str], programs: &[Program<'_>]) -> Option<Fleet> {
-    can_run().map_err(|reason| skipped(&reason)).ok()?;
+    can_run_programs().map_err(skipped).ok()?;
     let nodes: Vec<_> = names.iter().map(|name| NodeOptions::new(name, &["compose"]).slots(2)).collect();
     let fleet = Fleet::of(&nodes);
     for node in &fleet.nodes {
-        programs.iter().for_each(|program| program.put(&node.modules()));
+        programs.iter().for_each(|program| program.put(&fleet.path("scratch"), &node.modules()));
     }
     for name in names {
         programs.iter().for_each(|program| fleet.wait_container(name, program.name));
@@ -62,25 +57,23 @@ fn nodes(fleet: &Fleet) -> Vec<(String, String)> {
 
 #[test]
 fn each_hostile_program_ends_with_what_it_did_and_its_nodes_live_on() {
-    let programs: Vec<_> = HOSTILE.iter().map(|(program, _)| *program).collect();
+    let programs = hostile().map(|(program, _)| program);
     let Some(mut fleet) = fleet(&["attic", "cellar"], &programs) else {
         return;
     };
     let mut client = fleet.client();
-    let asked: Vec<_> = HOSTILE.iter().map(|(program, said)| (program.name, said, ask(&fleet, program.name))).collect();
+    let asked = hostile().map(|(program, said)| (program.name, said, ask(&fleet, program.name)));
     for (name, said, id) in asked {
         let end = client.finished(id);
         assert_eq!(end.state, RequestState::Failed, "{name}: {end:?}");
         let attempts = attempts(&fleet, id);
         assert!(attempts.iter().all(|a| a.state == AttemptState::Failed && a.why.contains(said)), "{name}: {attempts:?}");
-        let traced = fleet.operator().run(&["trace", &id.to_string()]).exits(0);
-        assert!(traced.stdout.contains("failed"), "{}", traced.stdout);
     }
     // What took too much on two nodes is kept away from the others, and that is an event.
     let events: EventsDocument = fleet.operator().run(&["events", "--output", "json"]).exits(0).json();
     let poisoned: Vec<_> = events.events.iter().filter(|e| e.kind == "poisoned").map(|e| e.text.as_str()).collect();
-    for name in ["eater", "bomb", "babbler", "deaf", "filler"] {
-        assert!(poisoned.iter().any(|text| text.contains(name)), "{name}: {poisoned:?}");
+    for name in ["babbler", "filler"] {
+        assert!(poisoned.iter().any(|text| text.contains(name)), "{name}: {:?}", events.events);
     }
     for (name, id) in nodes(&fleet) {
         eventually(&format!("nothing left on {name}"), SHORT, || left_of(&id).is_empty().then_some(()));
@@ -97,7 +90,8 @@ fn a_cancelled_program_goes_with_all_its_children() {
     };
     let (_, node) = nodes(&fleet).remove(0);
     let id = ask(&fleet, "tree");
-    eventually("the whole tree", LONG, || (processes(&node).len() >= 8).then_some(()));
+    // Each shell takes the place of its last command.
+    eventually("the whole tree", LONG, || (processes(&node).len() >= 7).then_some(()));
     let _ = fleet.operator().run(&["cancel", &id.to_string()]).exits(0);
     eventually("nothing left", SHORT, || left_of(&node).is_empty().then_some(()));
     assert_eq!(fleet.client().trace(id).request.state, RequestState::Cancelled);
@@ -105,8 +99,8 @@ fn a_cancelled_program_goes_with_all_its_children() {
 
 #[test]
 fn a_runtime_that_hangs_costs_itself_only() {
-    if let Err(reason) = can_run() {
-        return skipped(&reason);
+    if let Err(reason) = can_run_programs() {
+        return skipped(reason);
     }
     let folder = tempfile::tempdir().unwrap();
     let hanging = folder.path().join("hanging");

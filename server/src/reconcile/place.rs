@@ -118,7 +118,7 @@ async fn tell_nodes(world: &World, mut assigned: BTreeMap<AttemptKey, (Terms, bo
 pub(crate) fn stop_attempts(world: &World, ended: &Ended) {
     world.claims.forget_request(ended.request);
     for (node, key) in &ended.attempts {
-        world.live.end(key);
+        world.live.end(key, world.store.now());
         world.fleet.tell(*node, NodeCommand::Cancel(key.clone(), format!("the request is {}", ended.state)));
         world.fleet.attempt_ended(*node, key);
     }

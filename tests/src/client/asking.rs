@@ -29,7 +29,7 @@ const MESSAGE_BYTES: usize = 64 << 20;
 
 /// A channel to a server.
 #[derive(Debug, Clone)]
-pub struct Asking(Channel);
+pub struct Asking(pub(super) Channel);
 
 impl Asking {
     /// Connects.
@@ -109,13 +109,13 @@ impl Asking {
         read_document(Some(reply.get_ref()), "ouroboros.modules/1")
     }
 
-    /// The container of this name, as some node offers it.
+    /// The container of this name, or `name:version`, as some node offers it.
     ///
     /// # Errors
     /// `NOT_FOUND` when nobody does.
     pub async fn container(&self, name: &str) -> Result<ouro_common::document::ContainerView, Fault> {
         let mut containers = self.modules().await?.modules.into_iter().flat_map(|m| m.containers);
-        let found = containers.find(|c| c.container.name.as_str() == name);
+        let found = containers.find(|c| c.container.name.as_str() == name || c.container.to_string() == name);
         found.ok_or_else(|| Fault::new(FaultCode::NotFound, format!("nobody offers {name}")))
     }
 
@@ -268,7 +268,7 @@ fn name(text: &str) -> Name {
 }
 
 /// An id no other request has.
-fn fresh_id() -> RequestId {
+pub(super) fn fresh_id() -> RequestId {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
