@@ -22,7 +22,7 @@ fn hostile() -> [(Program<'static>, &'static str); 3] {
             "ran longer than the 2 s",
         ),
         (bound("caller", &["/bin/busybox", "nc", "-w", "2", "1.1.1.1", "80"], ""), "Network is unreachable"),
-        (bound("filler", &["/bin/sh", "-c", "cat /dev/zero > /out/out"], ""), "out"),
+        (bound("filler", &["/bin/sh", "-c", "cat /dev/zero > /out/out"], ""), "bytes of memory"),
     ]
 }
 
@@ -85,7 +85,7 @@ fn each_hostile_program_ends_with_what_it_did_and_its_nodes_live_on() {
 #[test]
 fn a_cancelled_program_goes_with_all_its_children() {
     let script = "trap '' TERM; for n in 1 2 3; do (trap '' TERM; sleep 4242 & sleep 4242) & done; echo begun; sleep 4242";
-    let Some(fleet) = fleet(&["attic"], &[Program { name: "tree", script, oci: "" }]) else {
+    let Some(fleet) = fleet(&["attic"], &[Program::script("tree", &["/bin/sh", "-c", script])]) else {
         return;
     };
     let (_, node) = nodes(&fleet).remove(0);
