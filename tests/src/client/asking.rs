@@ -243,14 +243,15 @@ pub fn single_step(container: &ouro_common::document::ContainerView, params: ser
     Plan { planner: "test".into(), steps: vec![step], answer: name("answer") }
 }
 
-/// A plan of `width` steps of one container beside each other, and one that reads all their results. The container takes many
-/// inputs and an `output_bytes`.
+/// A plan of `width` steps of one container beside each other, each of which gives so many bytes as its number says, and one of
+/// `join` that reads all their results.
 ///
 /// # Panics
-/// When the container takes or gives nothing.
-pub fn wide_plan(container: &ouro_common::document::ContainerView, width: u32) -> Plan {
+/// When one of the containers takes or gives nothing.
+pub fn wide_plan(container: &ouro_common::document::ContainerView, join: &ouro_common::document::ContainerView, width: u32) -> Plan {
     let one = single_step(container, serde_json::json!({}));
-    let (first, port) = (&one.steps[0], &container.inputs.first().expect("the container has an input").port);
+    let (first, last) = (&one.steps[0], &single_step(join, serde_json::json!({})).steps[0]);
+    let port = last.inputs.keys().next().expect("the container has an input");
     let output = first.outputs.keys().next().expect("a container has an output");
     let part = |n: u32| Step {
         id: name(&format!("part-{n}")),
@@ -259,7 +260,7 @@ pub fn wide_plan(container: &ouro_common::document::ContainerView, width: u32) -
         ..first.clone()
     };
     let made = (0..width).map(|n| name(&format!("made-{n}"))).collect();
-    let join = Step { id: name("join"), inputs: BTreeMap::from([(port.clone(), Tags::Many(made))]), ..first.clone() };
+    let join = Step { id: name("join"), inputs: BTreeMap::from([(port.clone(), Tags::Many(made))]), ..last.clone() };
     Plan { steps: (0..width).map(part).chain([join]).collect(), ..one }
 }
 
