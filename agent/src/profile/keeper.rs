@@ -1,12 +1,13 @@
-//! Keeps the profile true while the agent runs: devices come and go, and a machine that was busy is measured again when idle.
+//! Keeps the profile true while the agent runs: devices come and go, runtimes are found late, and a machine that was busy is measured
+//! again when idle.
 //!
 //! Events of the kernel only say "look again"; where there are none, the machine is looked at every few minutes. A profile is
 //! published when the node has become another, not when one of its readings moved.
 
-use super::{ProfileOptions, bench, read_hardware};
+use super::{Found, ProfileOptions, bench, read_hardware};
 use crate::sensing::doorbell::Doorbell;
 use crate::steps::Steps;
-use crate::workers::probe::probe;
+use crate::workers::probe::{Finding, probe};
 use crate::workers::protocol::ProbeOrder;
 use ouro_common::device::{Achieved, HardwareReport, Memory, NodeProfile, Power, Pressure, Thermal};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 const PERIOD: Duration = Duration::from_secs(600);
 /// How often an unsettled measurement is tried again.
 const MEASURE_AGAIN: Duration = Duration::from_secs(60);
+/// A measurement that takes longer hangs.
+const MEASURING: Duration = Duration::from_secs(30);
 /// A device comes with many events; the machine is read when they are over.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -27,6 +30,8 @@ pub struct ProfileKeeperOptions {
     pub profile: ProfileOptions,
     /// What the node runs: nothing is measured beside it.
     pub steps: Steps,
+    /// What is found of the runtimes.
+    pub found: watch::Receiver<Found>,
 }
 
 /// Keeps the profile until it is told to stop.
@@ -43,7 +48,7 @@ impl ProfileKeeper {
     }
 
     /// Looks until `drain`.
-    pub async fn run(self, drain: CancellationToken) {
+    pub async fn run(mut self, drain: CancellationToken) {
         let live = self.options.profile.root.is_live();
         // A recorded machine's devices stay where they are.
         let doorbell = live.then(Doorbell::listen_to_devices).flatten();
@@ -59,6 +64,7 @@ impl ProfileKeeper {
                     tokio::time::sleep(SETTLE).await;
                     self.reread().await;
                 }
+                Ok(()) = self.options.found.changed() => self.learn().await,
                 _ = reread.tick() => self.reread().await,
                 _ = measure.tick() => self.measure().await,
             }
@@ -74,10 +80,29 @@ impl ProfileKeeper {
         self.publish(hardware, "the machine has changed");
     }
 
+    /// Takes in what was found of the runtimes since.
+    async fn learn(&mut self) {
+        let found = self.options.found.borrow_and_update().clone();
+        if let Some(achieved) = found.achieved.filter(|_| self.achieved().is_none()) {
+            let hardware = read_hardware(&self.options.profile.root, Some(achieved)).await;
+            self.publish(hardware, "the machine was measured");
+        }
+        let runtimes = found.runtimes();
+        self.profile.send_if_modified(|profile| {
+            let another = profile.runtimes != runtimes;
+            if another {
+                tracing::info!("what is known of the runtimes is told anew");
+                *profile = Arc::new(NodeProfile { runtimes, ..NodeProfile::clone(profile) });
+            }
+            another
+        });
+    }
+
     /// Measures if there is no figure that can be believed and nobody is disturbed by it.
     async fn measure(&self) {
         let before = self.achieved();
-        if bench::is_settled(before.as_ref()) || self.options.steps.busy() > 0 {
+        let searching = !self.options.found.borrow().is_whole();
+        if bench::is_settled(before.as_ref()) || searching || self.options.steps.busy() > 0 {
             return;
         }
         let has_figure = before.is_some();
@@ -85,10 +110,17 @@ impl ProfileKeeper {
             return;
         }
         let options = &self.options.profile;
-        let order = ProbeOrder { onnxruntime: options.config.onnxruntime.clone(), measure: true };
-        let (_, Some(achieved)) = probe(&options.workers, order).await else {
-            return;
-        };
+        let order = ProbeOrder { onnxruntime: None, runtimes: false, measure: true };
+        let mut measured = None;
+        let probed = probe(&options.workers, order, |finding| {
+            if let Finding::Measured(achieved) = finding {
+                measured = Some(achieved);
+            }
+        });
+        if let Err(why) = tokio::time::timeout(MEASURING, probed).await.unwrap_or_else(|_| Err("it hangs".into())) {
+            tracing::warn!(why, "the machine could not be measured");
+        }
+        let Some(achieved) = measured else { return };
         if bench::is_better(&achieved, before.as_ref()) {
             bench::keep(&options.home.agent("bench.json"), achieved);
             let hardware = read_hardware(&options.root, Some(achieved)).await;

@@ -1,6 +1,6 @@
 //! The asynchronous half of the raw client: one channel, cheap to clone, any number of calls at once.
 
-use ouro_common::document::{NodesDocument, ResultDocument, TraceDocument};
+use ouro_common::document::{ModulesDocument, NodesDocument, ResultDocument, TraceDocument};
 use ouro_common::envelope::{DEFAULT_BUDGET_MS, Envelope, Input, Mode, PROTOCOL_VERSION, Principal, Privacy};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, RequestId};
@@ -100,14 +100,21 @@ impl Asking {
         cancelled.map(drop).map_err(|s| fault_of(&s))
     }
 
+    /// The modules in the fleet.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn modules(&self) -> Result<ModulesDocument, Fault> {
+        let reply = self.requests().modules(ModulesRequest {}).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(reply.get_ref()), "ouroboros.modules/1")
+    }
+
     /// The container of this name, or `name:version`, as some node offers it.
     ///
     /// # Errors
     /// `NOT_FOUND` when nobody does.
     pub async fn container(&self, name: &str) -> Result<ouro_common::document::ContainerView, Fault> {
-        let reply = self.requests().modules(ModulesRequest {}).await.map_err(|s| fault_of(&s))?;
-        let modules: ouro_common::document::ModulesDocument = read_document(Some(reply.get_ref()), "ouroboros.modules/1")?;
-        let mut containers = modules.modules.into_iter().flat_map(|m| m.containers);
+        let mut containers = self.modules().await?.modules.into_iter().flat_map(|m| m.containers);
         let found = containers.find(|c| c.container.name.as_str() == name || c.container.to_string() == name);
         found.ok_or_else(|| Fault::new(FaultCode::NotFound, format!("nobody offers {name}")))
     }
