@@ -59,6 +59,9 @@ pub async fn find(options: OciOptions) -> Finding {
         return no("needs an agent that runs as root, to limit and enclose containers".into());
     }
     let cgroups = Cgroups::read();
+    // Where an agent that was not this service had them.
+    cgroups.sweep(&options.agent);
+    let cgroups = cgroups.delegated();
     super::run::sweep(&options, &cgroups);
     let mut problems = vec![];
     for name in &options.runtimes {

@@ -152,6 +152,17 @@ impl Guest {
         if ended.code == Some(0) { read(&ended.stdout).map(Some) } else { Ok(None) }
     }
 
+    /// Looks until a script ends with 0, and gives what it printed, trimmed.
+    ///
+    /// # Errors
+    /// That it has not within `limit`.
+    pub fn until(&mut self, what: &str, limit: Duration, script: &str) -> Result<String> {
+        self.eventually(what, limit, |guest| {
+            let ended = guest.run(script)?;
+            Ok((ended.code == Some(0)).then(|| ended.stdout.trim().to_string()))
+        })
+    }
+
     /// Looks until `look` gives a value.
     ///
     /// # Errors
