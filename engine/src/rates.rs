@@ -117,12 +117,14 @@ pub struct Gemm {
     c: Vec<f32>,
 }
 
-impl Gemm {
+impl Default for Gemm {
     /// Operands of ones and twos.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { a: vec![1.0; SIZE * SIZE], b: vec![2.0; SIZE * SIZE], c: vec![0.0; SIZE * SIZE] }
     }
+}
 
+impl Gemm {
     /// One product.
     pub fn run(&mut self) {
         multiply(std::hint::black_box(&self.a), std::hint::black_box(&self.b), &mut self.c);
@@ -140,7 +142,7 @@ mod tests {
         let mut a = vec![0.0; 4];
         triad(&mut a, &[1.0; 4], &[2.0; 4], 3.0);
         assert_eq!(a, [7.0; 4]);
-        let mut gemm = Gemm::new();
+        let mut gemm = Gemm::default();
         gemm.run();
         assert!(gemm.c.iter().all(|value| *value == 2.0 * SIZE as f32));
     }

@@ -129,6 +129,7 @@ async fn finished(
         return Ok(());
     }
     world.fleet.attempt_ended(node, key);
+    world.claims.forget(&(key.request, key.plan, key.step.clone()));
     let ended = world.live.end(key);
     if let (AckVerdict::Committed, Some((container, predicted))) = (verdict, ended) {
         let mut residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);

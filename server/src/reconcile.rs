@@ -2,12 +2,14 @@
 //!
 //! One code path for the first run, the retry and the crash. What it decides is decided by pure functions.
 
+pub use claims::Claims;
 pub use live::LiveAttempts;
 pub(crate) use place::stop_attempts;
 pub(crate) use plan::interpret;
 pub use snapshot::{columns, decide_now, hypothetical_steps, step_state};
 pub(crate) use sweep::tell_trusted;
 
+mod claims;
 mod companions;
 mod live;
 mod place;
@@ -50,5 +52,5 @@ async fn pass(world: &Arc<World>, sweeper: &mut sweep::Sweeper, ticked: bool) ->
     }
     // Planning makes steps ready and placing makes room for no more plans: one round of each suffices.
     plan::plan_requests(world).await?;
-    place::place_steps(world).await
+    place::place_steps(world, ticked).await
 }

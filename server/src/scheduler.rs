@@ -13,7 +13,7 @@ pub mod decide;
 mod factors;
 pub mod filter;
 #[cfg(test)]
-mod fleet;
+pub(crate) mod fleet;
 pub mod place;
 pub mod predict;
 mod processor;

@@ -3,16 +3,18 @@
 //! Every verb can be repeated without harm and writes its own trace rows. Heartbeats and chunks never come here.
 //! Every backend passes the conformance suite.
 
+pub use placing::{AssignOutcome, Assignment, ChainLink, Follower, ReadyStep, RefusedStep, Take};
 pub use records::{
-    AcceptOutcome, Arrival, AssignOutcome, Assignment, ChainLink, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, Follower,
-    LiveAttempt, NewToken, NodeChange, NodeChanged, NodeRecord, OpenedSession, OutputRecord, PendingInput, PlacedAttempt, ReadyStep,
-    Redeemed, RefusedStep, RequestRecord, SessionEnd, SessionRecord, TagRecord, TokenRecord, TokenRefusal,
+    AcceptOutcome, Arrival, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, LiveAttempt, NewToken, NodeChange, NodeChanged,
+    NodeRecord, OpenedSession, OutputRecord, PendingInput, PlacedAttempt, ProgressRecord, Redeemed, RequestRecord, SessionEnd,
+    SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
 pub use sqlite::{DatabaseCopy, SqliteStore};
 
 #[cfg(test)]
 mod conformance;
+mod placing;
 mod records;
 mod sqlite;
 
@@ -142,7 +144,7 @@ pub trait Store: Send + Sync {
 
     // --- steps and attempts ---
     /// Leases up to `limit` ready steps to this instance for `lease`, by priority and age.
-    async fn take_ready(&self, instance: InstanceId, limit: usize, lease: Duration) -> Result<Vec<ReadyStep>, StoreError>;
+    async fn take_ready(&self, instance: InstanceId, limit: usize, lease: Duration, take: Take) -> Result<Vec<ReadyStep>, StoreError>;
     /// Gives steps to nodes, each under a new epoch; every item stands for itself.
     async fn assign(&self, items: Vec<Assignment>) -> Result<Vec<AssignOutcome>, StoreError>;
     /// Live attempts of one node, or of all.
@@ -193,6 +195,8 @@ pub trait Store: Send + Sync {
     async fn tag_by_digest(&self, digest: Digest) -> Result<Option<TagRecord>, StoreError>;
     /// A tag of a request.
     async fn tag(&self, request: RequestId, tag: &Name) -> Result<Option<TagRecord>, StoreError>;
+    /// How far a request is, and what happened to it beyond its first `after` events.
+    async fn progress(&self, request: RequestId, after: usize) -> Result<Option<ProgressRecord>, StoreError>;
     /// Everything about a request.
     async fn view(&self, request: RequestId) -> Result<Option<RequestRecord>, StoreError>;
     /// The newest requests.

@@ -4,7 +4,7 @@ use crate::blobs::Blobs;
 use crate::fleet::Fleet;
 use crate::interpreter::Interpreter;
 use crate::log_calls::LogCalls;
-use crate::reconcile::LiveAttempts;
+use crate::reconcile::{Claims, LiveAttempts};
 use crate::relay::Relay;
 use crate::scheduler::Columns;
 use crate::scheduler::replay::Replays;
@@ -51,6 +51,8 @@ pub struct World {
     pub require_approval: bool,
     /// Rings when there may be something to do.
     pub doorbell: Notify,
+    /// What this process is to place.
+    pub claims: Claims,
     /// What runs where, as far as this process has seen.
     pub live: LiveAttempts,
     /// What real runs taught, by node and container.
@@ -121,6 +123,7 @@ impl World {
             instance: parts.instance,
             require_approval: parts.require_approval,
             doorbell: Notify::new(),
+            claims: Claims::default(),
             live: LiveAttempts::default(),
             residuals: Mutex::default(),
             columns: Mutex::default(),

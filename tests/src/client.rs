@@ -1,6 +1,6 @@
 //! A raw client of the protocol: with any certificate, any plan and any bytes, for what `ouroctl` would never send.
 
-pub use asking::{Asking, request, single_step};
+pub use asking::{Asking, request, single_step, wide_plan};
 
 mod asking;
 

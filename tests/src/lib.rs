@@ -5,7 +5,7 @@
 //! for a condition, with limits far above what it takes.
 
 pub use bench::Bench;
-pub use client::{Asking, Client, Identity, request, single_step};
+pub use client::{Asking, Client, Identity, request, single_step, wide_plan};
 pub use fleet::{Fleet, FleetOptions};
 pub use loop_device::LoopDevice;
 pub use node::{Node, NodeOptions};

@@ -150,7 +150,7 @@ fn worker(keeps_time: bool, barrier: &Barrier, stop: &AtomicBool, elements: usiz
     let mut a = vec![1.0f64; elements];
     let mut b = vec![2.0f64; elements];
     let mut c = vec![0.5f64; elements];
-    let mut product = rates::Gemm::new();
+    let mut product = rates::Gemm::default();
     let clock = Clock { keeps_time, barrier, stop };
     let memory_s = [
         clock.best(|part| {

@@ -4,8 +4,9 @@ use super::{Caller, fault_status, store_status};
 use crate::fleet::{Entry, NodeCommand};
 use crate::log_calls::LogPiece;
 use crate::node_events::{self, NodeEvent};
-use crate::store::{Arrival, LiveAttempt, OpenedSession, OutputRecord, SessionEnd};
+use crate::store::{Arrival, LiveAttempt, OpenedSession, OutputRecord, SessionEnd, StoreError};
 use crate::world::World;
+use futures::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use ouro_common::device::{NodeProfile, Readings};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, AttemptKey, NodeId};
@@ -32,6 +33,9 @@ const QUEUE: usize = 1024;
 
 /// The process that has a node's session answers a ping within this time, or another process may have it.
 const PROBE: Duration = Duration::from_secs(3);
+
+/// Results of one node that are committed at the same time.
+const RESULTS: usize = 64;
 
 /// The service.
 pub(super) struct FleetService(pub(super) Arc<World>);
@@ -126,13 +130,7 @@ async fn old_session_answers(world: &World, node: NodeId, run: AgentRunId) -> Op
 }
 
 /// Compares what the store says the node has with what the node says: the rest is told again, or taken back after a restart.
-async fn settle(
-    world: &World,
-    node: NodeId,
-    live: Vec<LiveAttempt>,
-    holding: &[AttemptKey],
-    restarted: bool,
-) -> Result<(), crate::store::StoreError> {
+async fn settle(world: &World, node: NodeId, live: Vec<LiveAttempt>, holding: &[AttemptKey], restarted: bool) -> Result<(), StoreError> {
     let held: BTreeSet<&AttemptKey> = holding.iter().collect();
     for key in holding {
         world.fleet.knows(node, key.clone());
@@ -220,23 +218,47 @@ fn assign_to_wire(attempt: LiveAttempt) -> Assign {
     }
 }
 
+/// Takes what a node says until its session ends. Results are committed side by side, so that they share the disk's flush;
+/// whatever else changes the store comes after all that was said before it.
 async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streaming<NodeMessage>) {
+    let mut results = FuturesUnordered::new();
+    // The node keeps its results until they are acknowledged; a new session delivers them again.
+    let refused = |error: StoreError| SessionEnd::Lost(format!("the store refused: {error}"));
     let end = loop {
-        match up.message().await {
+        let message = tokio::select! {
+            Some(taken) = results.next() => match taken {
+                Ok(()) => continue,
+                Err(error) => break refused(error),
+            },
+            message = up.message(), if results.len() < RESULTS => message,
+        };
+        let event = match message {
             Ok(Some(NodeMessage { body: Some(body) })) => match event_from_wire(body) {
-                Ok(event) => {
-                    if let Err(error) = node_events::handle(&world, node, epoch, event).await {
-                        // The node keeps its results until they are acknowledged; a new session delivers them again.
-                        break SessionEnd::Lost(format!("the store refused: {error}"));
-                    }
-                }
+                Ok(event) => event,
                 Err(fault) => break SessionEnd::Lost(format!("a malformed message: {fault}")),
             },
-            Ok(Some(_)) => {}
+            Ok(Some(_)) => continue,
             Ok(None) => break SessionEnd::Left,
             Err(status) => break SessionEnd::Lost(format!("the connection broke: {}", status.message())),
+        };
+        let is_result = matches!(event, NodeEvent::Finished { .. });
+        let is_sign_of_life = matches!(event, NodeEvent::Heartbeat { .. } | NodeEvent::Pong(_) | NodeEvent::Log(..));
+        let handled = node_events::handle(&world, node, epoch, event);
+        if is_result {
+            results.push(handled);
+            continue;
+        }
+        let before = if is_sign_of_life { Ok(()) } else { results.by_ref().try_collect().await };
+        if let Err(error) = before {
+            break refused(error);
+        }
+        if let Err(error) = handled.await {
+            break refused(error);
         }
     };
+    // What the store has begun to take is taken to its end, that nobody waits for it in vain.
+    while results.next().await.is_some() {}
+    drop(results);
     tracing::info!(%node, epoch, why = end.words(), "a session ended");
     world.fleet.close(node, epoch, end.words());
     if let Err(error) = world.store.close_session(node, epoch, end).await {

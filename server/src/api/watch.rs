@@ -1,11 +1,11 @@
 //! Watching a request: its progress in words, output as it is made, and in the end the result.
 
 use crate::result::{LONG_ANSWER_BYTES, result_document};
-use crate::store::{RequestRecord, TagRecord};
+use crate::store::{ProgressRecord, RequestRecord, TagRecord};
 use crate::watch::Live;
 use crate::world::World;
 use bytes::Bytes;
-use ouro_common::document::TraceDocument;
+use ouro_common::document::TraceEvent;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Epoch, RequestId};
 use ouro_proto::convert::{document, status_of};
@@ -39,17 +39,20 @@ async fn follow(world: &World, id: RequestId, after: u64, events: &Events) -> Re
     let mut shown = Shown::default();
     loop {
         let live = doorbell.borrow_and_update().clone();
-        let record = world.store.view(id).await.map_err(|e| crate::init::store_fault(&e))?;
-        let record = record.ok_or_else(|| Fault::new(FaultCode::NotFound, format!("the request {id} is gone")))?;
-        let mut fresh = shown.progress(&record.trace);
+        let gone = || Fault::new(FaultCode::NotFound, format!("the request {id} is gone"));
+        let progress = world.store.progress(id, shown.events).await.map_err(|e| crate::init::store_fault(&e))?;
+        let progress = progress.ok_or_else(gone)?;
+        let is_over = progress.state.is_terminal();
+        let mut fresh = shown.progress(progress);
         fresh.extend(shown.output(&live));
         for body in fresh {
             if send(events, body).await.is_err() {
                 return Ok(());
             }
         }
-        if record.state.is_terminal() {
-            return finish(world, record, after, events).await;
+        if is_over {
+            let record = world.store.view(id).await.map_err(|e| crate::init::store_fault(&e))?;
+            return finish(world, record.ok_or_else(gone)?, after, events).await;
         }
         tokio::select! {
             changed = doorbell.changed() => if changed.is_err() { tokio::time::sleep(PERIOD).await },
@@ -72,14 +75,11 @@ struct Shown {
 }
 
 impl Shown {
-    fn progress(&mut self, trace: &TraceDocument) -> Vec<Body> {
-        let fresh = trace.events.get(self.events..).unwrap_or_default();
-        self.events = trace.events.len();
-        let state = trace.request.state.to_string();
-        fresh
-            .iter()
-            .map(|e| Body::Progress(Progress { kind: e.kind.clone(), text: e.text.clone(), state: state.clone() }))
-            .collect()
+    fn progress(&mut self, progress: ProgressRecord) -> Vec<Body> {
+        self.events += progress.events.len();
+        let state = progress.state.to_string();
+        let say = |e: TraceEvent| Body::Progress(Progress { kind: e.kind, text: e.text, state: state.clone() });
+        progress.events.into_iter().map(say).collect()
     }
 
     fn output(&mut self, live: &Live) -> Option<Body> {

@@ -11,7 +11,7 @@ use ouro_common::clock::Instant;
 use ouro_common::id::{Digest, NodeId};
 use ouro_common::mfpi::Terms;
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// The followers of the steps of one pass.
 pub(super) struct Companions<'w> {
@@ -24,7 +24,7 @@ pub(super) struct Companions<'w> {
 
 impl<'w> Companions<'w> {
     /// In the fleet that the pass was decided with.
-    pub(super) fn new(world: &'w World, ready: &[ReadyStep], mut work: WorkState, now: Instant) -> Self {
+    pub(super) fn new(world: &'w World, ready: &[Arc<ReadyStep>], mut work: WorkState, now: Instant) -> Self {
         let wanted: BTreeSet<Digest> = ready.iter().flat_map(|step| step.followers.iter().map(|f| f.step.digest)).collect();
         if !wanted.is_empty() {
             let (containers, labels) = world.remembered(&wanted);

@@ -1,15 +1,18 @@
 //! Ready steps are claimed, decided about, assigned, and the nodes are told.
 
+use super::claims::{Claim, StepKey};
 use super::companions::Companions;
 use super::snapshot::{decide_now, step_state};
 use crate::fleet::NodeCommand;
 use crate::scheduler::Action;
-use crate::store::{AssignOutcome, Assignment, Ended, ReadyStep, RefusedStep, StoreError};
+use crate::store::{AssignOutcome, Assignment, Ended, ReadyStep, RefusedStep, StoreError, Take};
 use crate::world::World;
 use futures::future::try_join_all;
-use ouro_common::id::{AttemptKey, Epoch, Name, NodeId, RequestId};
+use ouro_common::clock::Instant;
+use ouro_common::id::{AttemptKey, Epoch, Name, NodeId};
 use ouro_common::mfpi::Terms;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Steps that are decided about in one pass.
@@ -17,20 +20,18 @@ const BATCH: usize = 512;
 /// How long a claim lasts if this process dies over it.
 const LEASE: Duration = Duration::from_secs(5);
 
-type StepKey = (RequestId, u32, Name);
-
-/// Places what is ready.
-pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
-    let ready = world.store.take_ready(world.instance, BATCH, LEASE).await?;
+/// Places what is ready. `afresh`: also what found no room the last time is looked at in full, since it may find none ever.
+pub(super) async fn place_steps(world: &World, afresh: bool) -> Result<(), StoreError> {
+    let now = world.store.now();
+    let (ready, steps): (Vec<_>, Vec<_>) = claimed(world, now, afresh).await?.into_iter().map(|c| (c.step, c.state)).unzip();
     if ready.is_empty() {
         return Ok(());
     }
-    let now = world.store.now();
-    let steps = try_join_all(ready.iter().map(|step| step_state(world, step))).await?;
     let (bundle, decision) = decide_now(world, steps, now, rand::random()).await?;
+    world.claims.mark_waiting();
     let mut companions = Companions::new(world, &ready, bundle.work.clone(), now);
     world.replays.keep(bundle, &decision);
-    let by_key: BTreeMap<StepKey, &ReadyStep> = ready.iter().map(|s| ((s.request, s.plan, s.step.id.clone()), s)).collect();
+    let by_key: BTreeMap<StepKey, &ReadyStep> = ready.iter().map(|s| ((s.request, s.plan, s.step.id.clone()), s.as_ref())).collect();
     let mut items = Vec::new();
     let (mut terms, mut behind) = (Vec::new(), Vec::new());
     for action in decision.actions {
@@ -58,6 +59,7 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
                 });
             }
             Action::CannotPlace { request, plan, step, fault, view } => {
+                world.claims.forget(&(request, plan, step.clone()));
                 let refused = RefusedStep { request, plan, step, decision: view };
                 let ended = world.store.refuse_step(refused, &fault).await?;
                 stop_attempts(world, &ended);
@@ -71,6 +73,10 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
     let mut assigned: BTreeMap<AttemptKey, (Terms, bool)> = BTreeMap::new();
     let mut nodes = BTreeSet::new();
     for (n, (item, outcome)) in items.iter().zip(&outcomes).enumerate() {
+        // A node that was gone or full is tried again; whoever else was faster has changed the step.
+        if matches!(outcome, AssignOutcome::Assigned { .. } | AssignOutcome::Raced) {
+            world.claims.forget(&(item.request, item.plan, item.step.clone()));
+        }
         if let AssignOutcome::Assigned { epoch, chain } = outcome {
             let key = |step: &Name, epoch: Epoch| AttemptKey { request: item.request, plan: item.plan, step: step.clone(), epoch };
             assigned.insert(key(&item.step, *epoch), terms[n]);
@@ -80,6 +86,18 @@ pub(super) async fn place_steps(world: &World) -> Result<(), StoreError> {
         }
     }
     tell_nodes(world, assigned, nodes).await
+}
+
+/// The steps that wait, those included that are new.
+async fn claimed(world: &World, now: Instant, afresh: bool) -> Result<Vec<Claim>, StoreError> {
+    let held = world.claims.keep_younger(now, LEASE / 2);
+    if held < BATCH {
+        let fresh = world.store.take_ready(world.instance, BATCH - held, LEASE, Take::New).await?;
+        let states = try_join_all(fresh.iter().map(|step| step_state(world, step))).await?;
+        let claim = |(step, state)| Claim { step: Arc::new(step), state, read: now };
+        world.claims.add(fresh.into_iter().zip(states).map(claim).collect());
+    }
+    Ok(world.claims.all(now, afresh))
 }
 
 async fn tell_nodes(world: &World, mut assigned: BTreeMap<AttemptKey, (Terms, bool)>, nodes: BTreeSet<NodeId>) -> Result<(), StoreError> {
@@ -98,6 +116,7 @@ async fn tell_nodes(world: &World, mut assigned: BTreeMap<AttemptKey, (Terms, bo
 
 /// Tells nodes to stop what runs for a request that has ended, and wakes those who watch it.
 pub(crate) fn stop_attempts(world: &World, ended: &Ended) {
+    world.claims.forget_request(ended.request);
     for (node, key) in &ended.attempts {
         world.live.end(key);
         world.fleet.tell(*node, NodeCommand::Cancel(key.clone(), format!("the request is {}", ended.state)));

@@ -122,6 +122,7 @@ pub async fn step_state(world: &World, step: &ReadyStep) -> Result<StepState, St
         alone: step.alone,
         private_owner: owner,
         remaining_s: step.remaining_ms as f64 / 1e3,
+        waited: false,
     })
 }
 
@@ -160,6 +161,7 @@ pub async fn hypothetical_steps(world: &World, envelope: &Envelope, plan: &Plan)
         alone: false,
         private_owner: owner.clone(),
         remaining_s: envelope.budget_ms as f64 / 1e3,
+        waited: false,
     };
     Ok(plan.steps.iter().map(step).collect())
 }

@@ -272,6 +272,7 @@ fn pair(node: &NodeState, digest: &Digest, manifest: &Manifest, stand_ins: &Stan
         alone: false,
         private_owner: None,
         remaining_s: 0.0,
+        waited: false,
     };
     let wanted = Wanted { step: &step, manifest, memory_bytes: 0, module: None };
     let loaded = node.loaded.contains(digest);

@@ -10,7 +10,7 @@ use super::place::{Choice, Ranked, chance, choose};
 use super::predict::{DETECTION_S, PredictContext, Prediction, free_in_s, memory_bytes, nominal_cost, prediction};
 use super::refused::duration;
 use super::report::{Refusals, SHOWN, candidates};
-use super::snapshot::{Gate, NodeState, Snapshot, StepState, WorkState};
+use super::snapshot::{Gate, NodeState, SessionState, Snapshot, StepState, WorkState};
 use ouro_common::clock::Instant;
 use ouro_common::container::Manifest;
 use ouro_common::document::DecisionView;
@@ -18,6 +18,7 @@ use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, NodeId, RequestId};
 use ouro_common::mfpi::threshold::LIGHT_STEP_S;
 use ouro_common::mfpi::{StepCost, Terms, expected_retry_s, reference_s};
+use ouro_common::step::AdminState;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct Decision {
     pub seed: u64,
     /// What is to be done, in order.
     pub actions: Vec<Action>,
-    /// Every step, whether something is done about it or it waits.
+    /// Every step that was looked at, whether something is done about it or it waits.
     pub report: Vec<StepReport>,
 }
 
@@ -152,15 +153,30 @@ impl<'a> Run<'a> {
 
     fn all(mut self) -> Decision {
         let mut decision = Decision { at: self.now, seed: self.seed, actions: Vec::new(), report: Vec::new() };
+        // Only those that waited before ask for it, and ten thousand nodes are many to ask.
+        let mut room = if self.work.steps.iter().any(|step| step.waited) { self.room() } else { usize::MAX };
         for step in &self.work.steps {
+            if step.waited && room == 0 {
+                continue;
+            }
             let (view, action) = match self.work.containers.get(&step.container) {
                 Some(manifest) => self.step(step, manifest),
                 None => (self.without_manifest(step), None),
             };
+            if matches!(action, Some(Action::Assign { .. })) {
+                room = room.saturating_sub(1);
+            }
             decision.actions.extend(action);
             decision.report.push(StepReport { request: step.request, plan: step.plan, step: step.step.clone(), view });
         }
         decision
+    }
+
+    /// How many attempts more all nodes together could take, or somewhat more than that.
+    fn room(&self) -> usize {
+        let reachable = |n: &&Arc<NodeState>| n.admin == AdminState::Active && n.session == SessionState::Online && !n.runs_alone;
+        let open = self.nodes.iter().filter(reachable).filter(|n| !matches!(n.gate, Gate::Refuse(_)));
+        open.map(|n| (most_live(n, false) as usize).saturating_sub(n.ends.len())).sum()
     }
 
     fn step(&mut self, step: &'a StepState, manifest: &'a Manifest) -> (DecisionView, Option<Action>) {

@@ -129,6 +129,7 @@ pub(crate) fn step(n: u8) -> StepState {
         alone: false,
         private_owner: None,
         remaining_s: 600.0,
+        waited: false,
     }
 }
 

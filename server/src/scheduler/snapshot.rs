@@ -142,4 +142,7 @@ pub struct StepState {
     pub private_owner: Option<String>,
     /// Time left to its deadline, seconds.
     pub remaining_s: f64,
+    /// Whether it was looked at before and waits: it is not looked at again while no node has room.
+    #[serde(default)]
+    pub waited: bool,
 }

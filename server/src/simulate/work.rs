@@ -110,6 +110,7 @@ impl Job {
             alone: false,
             private_owner: None,
             remaining_s: 600.0,
+            waited: false,
         }
     }
 

@@ -34,9 +34,10 @@ macro_rules! conformance_suite {
             sessions: a_session_is_fenced_by_its_epoch, removed_nodes_stay_out_and_pending_ones_get_nothing,
                 a_node_is_lost_after_its_grace, a_restarted_server_gives_every_node_its_grace, nodes_are_what_they_last_said;
             requests: the_same_key_is_the_same_request, what_comes_with_a_request_can_be_read, a_plan_is_attached_once,
+                its_progress_is_read_on_from_where_one_was,
                 a_later_plan_takes_over_what_is_done, plan_zero_is_work_and_not_the_answer, bytes_go_when_their_time_is_over;
             placing: priority_comes_before_age, a_lease_keeps_others_away, of_fifty_planners_one_assigns,
-                a_node_takes_one_more_than_its_slots, only_the_session_that_was_looked_at_gets_work;
+                a_node_takes_one_more_than_its_slots, who_refuses_too_late_changes_nothing, only_the_session_that_was_looked_at_gets_work;
             results: after_a_loss_the_same_work_is_not_done_twice, a_chain_runs_to_its_answer, a_diamond_waits_for_both_sides, a_result_is_taken_once_and_from_its_owner,
                 a_node_given_up_may_still_deliver, wrong_ports_are_named, a_large_answer_is_done_on_the_server,
                 lost_results_are_made_again, a_step_whose_input_is_gone_waits_for_it, blobs_go_to_whom_they_concern;

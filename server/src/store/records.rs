@@ -1,10 +1,11 @@
 //! What the verbs take and give: plain values.
 
+use super::placing::ReadyStep;
 use ouro_common::clock::{Instant, WallTime};
 use ouro_common::device::NodeProfile;
-use ouro_common::document::{DecisionView, TraceDocument};
-use ouro_common::envelope::{Envelope, Principal};
-use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, Epoch, InstanceId, Name, NodeId, RequestId};
+use ouro_common::document::{TraceDocument, TraceEvent};
+use ouro_common::envelope::Envelope;
+use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, InstanceId, Name, NodeId, RequestId};
 use ouro_common::module::Announcement;
 use ouro_common::plan::Step;
 use ouro_common::step::{AdminState, NodeDeed, RequestState, StepVerdict};
@@ -254,117 +255,6 @@ pub struct TagRecord {
     pub holders: Vec<NodeId>,
 }
 
-/// A step that can be placed.
-#[derive(Debug, Clone)]
-pub struct ReadyStep {
-    /// Its request.
-    pub request: RequestId,
-    /// The number of its plan.
-    pub plan: u32,
-    /// The step as planned.
-    pub step: Step,
-    /// The count of epochs so far: `assign` must find the same.
-    pub expected_epoch: u32,
-    /// Its inputs, each with the port it goes to and where its bytes are (inline bytes left out).
-    pub inputs: Vec<(Name, TagRecord)>,
-    /// Nodes on which it failed by its own doing.
-    pub failed_on: Vec<NodeId>,
-    /// Whether there is evidence against it, so that it may only run alone.
-    pub alone: bool,
-    /// Priority of its request.
-    pub priority: u8,
-    /// Who asked, for placement of private requests.
-    pub principal: Principal,
-    /// Whether only the owner's nodes may see it.
-    pub private: bool,
-    /// Time left to its request's deadline, ms.
-    pub remaining_ms: u64,
-    /// Whether one of its outputs is the request's answer.
-    pub answers: bool,
-    /// Steps that can only follow it, one after the other: they may go along to the same node.
-    pub followers: Vec<Follower>,
-}
-
-/// A step that can only follow another one.
-#[derive(Debug, Clone)]
-pub struct Follower {
-    /// The step as planned.
-    pub step: Step,
-    /// The count of epochs so far: `assign` must find the same.
-    pub expected_epoch: u32,
-    /// Those of its inputs that are there already, each with its port.
-    pub inputs: Vec<(Name, TagRecord)>,
-}
-
-/// A step to be given to a node.
-#[derive(Debug, Clone)]
-pub struct Assignment {
-    /// Its request.
-    pub request: RequestId,
-    /// The number of its plan.
-    pub plan: u32,
-    /// The step.
-    pub step: Name,
-    /// From [`ReadyStep::expected_epoch`].
-    pub expected_epoch: u32,
-    /// To whom.
-    pub node: NodeId,
-    /// The session the decision was made for.
-    pub session_epoch: u64,
-    /// Steps the node may run at once; one more may wait there.
-    pub slots: u32,
-    /// The decision, for the trace.
-    pub decision: DecisionView,
-    /// The predicted time, ms.
-    pub predicted_ms: f64,
-    /// Steps that go along, in their order.
-    pub chain: Vec<ChainLink>,
-}
-
-/// A step that goes along to the node of the one before it.
-#[derive(Debug, Clone)]
-pub struct ChainLink {
-    /// The step.
-    pub step: Name,
-    /// From [`Follower::expected_epoch`].
-    pub expected_epoch: u32,
-    /// The decision, for the trace.
-    pub decision: DecisionView,
-    /// The predicted time from the assignment of the chain to the end of this step, ms.
-    pub predicted_ms: f64,
-}
-
-/// A step that no node could ever take.
-#[derive(Debug, Clone)]
-pub struct RefusedStep {
-    /// Its request.
-    pub request: RequestId,
-    /// The number of its plan.
-    pub plan: u32,
-    /// The step.
-    pub step: Name,
-    /// Which requirement failed on which nodes.
-    pub decision: DecisionView,
-}
-
-/// What assigning gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AssignOutcome {
-    /// It is the node's now.
-    Assigned {
-        /// Under this epoch.
-        epoch: Epoch,
-        /// Those that went along, each under its epoch; the chain may have ended sooner than was asked for.
-        chain: Vec<(Name, Epoch)>,
-    },
-    /// Somebody else was faster, or the step is not ready any more.
-    Raced,
-    /// The node has enough.
-    NodeFull,
-    /// The node's session is another or closed.
-    NodeGone,
-}
-
 /// An attempt a node has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveAttempt {
@@ -475,6 +365,15 @@ pub struct PlacedAttempt {
     pub node_name: String,
     /// Whether the node has it still.
     pub live: bool,
+}
+
+/// How far a request is.
+#[derive(Debug, Clone)]
+pub struct ProgressRecord {
+    /// Where it stands.
+    pub state: RequestState,
+    /// What happened to it, oldest first, without what the reader has seen.
+    pub events: Vec<TraceEvent>,
 }
 
 /// Everything about a request.

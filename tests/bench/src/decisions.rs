@@ -71,6 +71,7 @@ pub fn decisions(options: &DecisionOptions) -> anyhow::Result<Decisions> {
             alone: false,
             private_owner: None,
             remaining_s: 600.0,
+            waited: false,
         }],
         containers: containers.clone(),
         ..WorkState::default()

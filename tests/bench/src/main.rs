@@ -16,7 +16,10 @@ struct Arguments {
     /// Requests at the same time in the second one
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     in_flight: u32,
-    /// Steps that the agent runs at the same time
+    /// Agents
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    agents: u32,
+    /// Steps that each agent runs at the same time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     slots: u32,
     /// How to print
@@ -52,7 +55,8 @@ fn main() -> anyhow::Result<()> {
         std::io::stdout().write_all(measured.table().as_bytes())?;
         return Ok(());
     }
-    let options = NoopOptions { requests: arguments.requests, in_flight: arguments.in_flight, slots: arguments.slots };
+    let Arguments { requests, in_flight, agents, slots, .. } = arguments;
+    let options = NoopOptions { requests, in_flight, agents, slots };
     let before = Machine::look();
     let report = Report { schema: Report::SCHEMA.into(), machine: before, noop: noop(&options)? };
     let text = match arguments.output {

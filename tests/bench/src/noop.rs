@@ -1,13 +1,14 @@
 //! No-op requests through the durable store: everything that happens to a request but its work.
 //!
 //! Each is a request with an approved plan of one `noop` step: accepted durably, placed, assigned durably, run in a worker,
-//! committed durably, and its end told to who waits. So a request costs three durable transactions.
+//! committed durably, and its end told to who waits. So a request costs four durable transactions. Requests of many steps show
+//! what a step alone costs.
 
 use anyhow::Context as _;
 use ouro_common::envelope::Envelope;
 use ouro_common::plan::Plan;
 use ouro_common::step::RequestState;
-use ouro_tests::{Asking, Fleet, NodeOptions, request, single_step};
+use ouro_tests::{Asking, Fleet, NodeOptions, request, single_step, wide_plan};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::Path;
@@ -27,16 +28,23 @@ pub struct NoopOptions {
     pub requests: u32,
     /// Requests at the same time in the second one.
     pub in_flight: u32,
-    /// Steps that the agent runs at the same time.
+    /// Agents.
+    pub agents: u32,
+    /// Steps that each agent runs at the same time.
     pub slots: u32,
 }
+
+/// Steps beside each other in a wide request.
+const WIDTH: u32 = 99;
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Noop {
     /// Requests in each measurement.
     pub requests: u32,
-    /// Steps the agent ran at the same time.
+    /// Agents.
+    pub agents: u32,
+    /// Steps each agent ran at the same time.
     pub slots: u32,
     /// One after the other: half of the requests were done within this, ms from submit to result.
     pub sequential_p50_ms: f64,
@@ -52,6 +60,8 @@ pub struct Noop {
     pub concurrent_p50_ms: f64,
     /// At the same time: 99 % were done within this, ms.
     pub concurrent_p99_ms: f64,
+    /// Steps of requests of a hundred steps, four such requests at a time: steps a second.
+    pub wide_steps_per_s: f64,
     /// The server's resident memory before the first request, bytes.
     pub server_memory_before_bytes: Option<u64>,
     /// Its resident memory after the last one, bytes.
@@ -64,17 +74,21 @@ pub struct Noop {
     pub disk_sync_p50_ms: f64,
 }
 
-/// Starts a server and an agent, and measures.
+/// Starts a server and agents, and measures.
 ///
 /// # Errors
 /// When a request does not end well.
 pub fn noop(options: &NoopOptions) -> anyhow::Result<Noop> {
-    let mut fleet = Fleet::of(&[NodeOptions::new("bench", &[]).slots(options.slots)]);
+    let names: Vec<String> = (1..=options.agents).map(|n| format!("bench-{n}")).collect();
+    let nodes: Vec<_> = names.iter().map(|name| NodeOptions::new(name, &[]).slots(options.slots)).collect();
+    let mut fleet = Fleet::of(&nodes);
     let client = fleet.client();
     let asking = client.asking();
     let container = client.wait_for(async { asking.container("noop").await }).context("the node offers noop")?;
     let plan = single_step(&container, serde_json::json!({}));
-    client.wait_for(async { sequential(&asking, &plan, WARM_UP).await })?;
+    // A new node has one step at a time until its fifth result.
+    let warm = NoopOptions { requests: WARM_UP * options.agents, in_flight: 2 * options.agents, ..*options };
+    client.wait_for(async { concurrent(&asking, &plan, &warm).await })?;
 
     let store = fleet.server.home().join("server");
     let (memory_before, store_before) = (fleet.server.process().resident_bytes(), store_bytes(&store));
@@ -86,8 +100,16 @@ pub fn noop(options: &NoopOptions) -> anyhow::Result<Noop> {
     let concurrent_s = begin.elapsed().as_secs_f64();
 
     let grown = store_bytes(&store).saturating_sub(store_before);
+    let wide = wide_plan(&container, WIDTH);
+    let rounds = options.requests.div_ceil(WIDTH + 1).max(4);
+    let few = NoopOptions { requests: rounds, in_flight: 4, ..*options };
+    let begin = Instant::now();
+    client.wait_for(async { concurrent(&asking, &wide, &few).await })?;
+    let wide_s = begin.elapsed().as_secs_f64();
+
     Ok(Noop {
         requests: options.requests,
+        agents: options.agents,
         slots: options.slots,
         sequential_p50_ms: quantile_ms(&one_by_one, 0.5),
         sequential_p99_ms: quantile_ms(&one_by_one, 0.99),
@@ -96,9 +118,10 @@ pub fn noop(options: &NoopOptions) -> anyhow::Result<Noop> {
         concurrent_per_s: f64::from(options.requests) / concurrent_s,
         concurrent_p50_ms: quantile_ms(&together, 0.5),
         concurrent_p99_ms: quantile_ms(&together, 0.99),
+        wide_steps_per_s: f64::from(rounds * (WIDTH + 1)) / wide_s,
         server_memory_before_bytes: memory_before,
         server_memory_after_bytes: fleet.server.process().resident_bytes(),
-        agent_memory_after_bytes: fleet.node("bench").process().resident_bytes(),
+        agent_memory_after_bytes: fleet.node(&names[0]).process().resident_bytes(),
         store_bytes_per_request: grown as f64 / f64::from(2 * options.requests),
         disk_sync_p50_ms: disk_sync_ms(fleet.folder())?,
     })

@@ -69,13 +69,14 @@ impl Report {
         row("build", machine.build.clone());
         row("durable 4 KiB write on this disk, P50", format!("{:.2} ms", noop.disk_sync_p50_ms));
         row("no-op requests in each measurement", noop.requests.to_string());
-        row("slots of the agent", noop.slots.to_string());
+        row("agents, and slots of each", format!("{}, {}", noop.agents, noop.slots));
         row("one after the other: P50", format!("{:.1} ms", noop.sequential_p50_ms));
         row("one after the other: P99", format!("{:.1} ms", noop.sequential_p99_ms));
         row("one after the other: rate", format!("{:.0} requests/s", noop.sequential_per_s));
         row(&format!("{} at a time: rate", noop.in_flight), format!("{:.0} steps/s", noop.concurrent_per_s));
         row(&format!("{} at a time: P50", noop.in_flight), format!("{:.1} ms", noop.concurrent_p50_ms));
         row(&format!("{} at a time: P99", noop.in_flight), format!("{:.1} ms", noop.concurrent_p99_ms));
+        row("4 requests of 100 steps at a time: rate", format!("{:.0} steps/s", noop.wide_steps_per_s));
         row("server memory before", mib(noop.server_memory_before_bytes));
         row("server memory after", mib(noop.server_memory_after_bytes));
         row("agent memory after", mib(noop.agent_memory_after_bytes));

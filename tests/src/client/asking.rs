@@ -236,6 +236,26 @@ pub fn single_step(container: &ouro_common::document::ContainerView, params: ser
     Plan { planner: "test".into(), steps: vec![step], answer: name("answer") }
 }
 
+/// A plan of `width` steps of one container beside each other, and one that reads all their results. The container takes many
+/// inputs and an `output_bytes`.
+///
+/// # Panics
+/// When the container takes or gives nothing.
+pub fn wide_plan(container: &ouro_common::document::ContainerView, width: u32) -> Plan {
+    let one = single_step(container, serde_json::json!({}));
+    let (first, port) = (&one.steps[0], &container.inputs.first().expect("the container has an input").port);
+    let output = first.outputs.keys().next().expect("a container has an output");
+    let part = |n: u32| Step {
+        id: name(&format!("part-{n}")),
+        params: serde_json::json!({"output_bytes": n + 1}),
+        outputs: BTreeMap::from([(output.clone(), name(&format!("made-{n}")))]),
+        ..first.clone()
+    };
+    let made = (0..width).map(|n| name(&format!("made-{n}"))).collect();
+    let join = Step { id: name("join"), inputs: BTreeMap::from([(port.clone(), Tags::Many(made))]), ..first.clone() };
+    Plan { steps: (0..width).map(part).chain([join]).collect(), ..one }
+}
+
 fn name(text: &str) -> Name {
     text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }

@@ -284,3 +284,27 @@ fn display_indexes_follow_speed_and_are_absent_without_one() {
     assert!(indexes[1].1.unwrap() > indexes[0].1.unwrap() * 1.5, "{indexes:?}");
     assert_eq!(indexes[2].1, None);
 }
+
+#[test]
+fn a_step_that_waited_is_looked_at_again_when_there_is_room() {
+    let waited = |n| StepState { waited: true, ..step(n) };
+    let full = |n: u32| {
+        let mut full = node(n);
+        full.ends = vec![Instant(60_000); 2];
+        full
+    };
+    let s = snapshot(vec![full(1)], vec![waited(1), step(2), waited(3)]);
+    let decision = decided(&s);
+    assert_eq!(decision.report.len(), 1, "nothing has changed for the two that waited");
+    assert_eq!(
+        (decision.report[0].request, decision.report[0].view.winner),
+        (step(2).request, None),
+        "the new one is looked at"
+    );
+    let s = snapshot(vec![full(1), node(2)], vec![waited(1), waited(2), waited(3)]);
+    let decision = decided(&s);
+    let placed: Vec<_> = decision.report.iter().map(|r| (r.request, r.view.winner.is_some())).collect();
+    assert_eq!(placed, [(step(1).request, true), (step(2).request, true)], "in their order, as long as there is room");
+    let gone = changed(|n| n.session = SessionState::Offline);
+    assert!(decided(&snapshot(vec![gone], vec![waited(1)])).report.is_empty(), "who is away has no room");
+}

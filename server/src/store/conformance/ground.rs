@@ -3,7 +3,7 @@
 use super::Make;
 use crate::store::{
     AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, EnrolledAs, FailOutcome, NewToken, OpenedSession,
-    OutputRecord, ReadyStep, Store, StoreError, Ticker,
+    OutputRecord, ReadyStep, Store, StoreError, Take, Ticker,
 };
 use ouro_common::clock::WallTime;
 use ouro_common::document::{DecisionView, StepView};
@@ -190,7 +190,7 @@ impl Ground {
     }
 
     pub(crate) async fn take(&self) -> Vec<ReadyStep> {
-        self.store.take_ready(self.instance, 100, Duration::from_secs(10)).await.unwrap()
+        self.store.take_ready(self.instance, 100, Duration::from_secs(10), Take::All).await.unwrap()
     }
 
     pub(crate) fn assignment(&self, step: &ReadyStep, node: &Node) -> Assignment {

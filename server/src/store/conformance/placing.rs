@@ -2,11 +2,13 @@
 
 use super::Make;
 use super::ground::{Ground, Node, single};
-use crate::store::AssignOutcome;
+use crate::store::{AssignOutcome, RefusedStep, Take};
 use futures::future::join_all;
+use ouro_common::document::DecisionView;
 use ouro_common::envelope::Envelope;
+use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::InstanceId;
-use ouro_common::step::{LossReason, StepState};
+use ouro_common::step::{LossReason, RequestState, StepState};
 use std::time::Duration;
 
 pub(crate) async fn priority_comes_before_age(make: Make) {
@@ -20,7 +22,7 @@ pub(crate) async fn priority_comes_before_age(make: Make) {
     }
     let order: Vec<_> = ground.take().await.iter().map(|step| step.request).collect();
     assert_eq!(order, [ids[2], ids[0], ids[1], ids[3]]);
-    let first = ground.store.take_ready(ground.instance, 1, Duration::from_secs(9)).await.unwrap();
+    let first = ground.store.take_ready(ground.instance, 1, Duration::from_secs(9), Take::All).await.unwrap();
     assert_eq!(first[0].request, ids[2]);
     assert_eq!((first[0].priority, first[0].remaining_ms, first[0].inputs.len()), (9, 600_000, 1));
     assert_eq!(first[0].inputs[0].1.inline, None, "placing needs sizes, not bytes");
@@ -31,9 +33,14 @@ pub(crate) async fn a_lease_keeps_others_away(make: Make) {
     let request = ground.request(&single()).await;
     let other = InstanceId::from_parts(8, [8; 10]);
     let lease = Duration::from_secs(10);
-    let take = async |who| ground.store.take_ready(who, 10, lease).await.unwrap().len();
-    assert_eq!(take(ground.instance).await, 1);
+    let take = async |who| ground.store.take_ready(who, 10, lease, Take::All).await.unwrap().len();
+    let take_new = async |who| ground.store.take_ready(who, 10, lease, Take::New).await.unwrap().len();
+    assert_eq!(take_new(ground.instance).await, 1);
+    assert_eq!(take_new(ground.instance).await, 0, "it knows it");
     assert_eq!(take(ground.instance).await, 1, "its own come again");
+    ground.ticker.pass(Duration::from_secs(5));
+    assert_eq!(take_new(ground.instance).await, 1, "half of the lease is over: it is time to look again");
+    assert_eq!(take_new(ground.instance).await, 0);
     assert_eq!(take(other).await, 0);
     ground.ticker.pass(Duration::from_secs(10));
     assert_eq!(take(other).await, 1, "a lease ends by itself");
@@ -71,6 +78,21 @@ pub(crate) async fn a_node_takes_one_more_than_its_slots(make: Make) {
     ground.commit(&live[0].key, &node, false).await;
     let ready = ground.take().await.remove(0);
     assert!(matches!(ground.assign(&ready, &node).await, AssignOutcome::Assigned { .. }));
+}
+
+pub(crate) async fn who_refuses_too_late_changes_nothing(make: Make) {
+    let ground = Ground::new(&make);
+    let node = ground.node("host").await;
+    let request = ground.request(&single()).await;
+    let ready = ground.take().await.remove(0);
+    let fault = Fault::new(FaultCode::CannotPlace, "nobody can");
+    let refused = || RefusedStep { request, plan: ready.plan, step: ready.step.id.clone(), decision: DecisionView::default() };
+    let key = ground.place(request, "s1", &node).await;
+    let ended = ground.store.refuse_step(refused(), &fault).await.unwrap();
+    assert_eq!((ended.state, ended.attempts.len()), (RequestState::Running, 0), "somebody runs it by now");
+    ground.store.release_attempts(node.id, LossReason::Drained, &[]).await.unwrap();
+    assert_eq!(ground.store.refuse_step(refused(), &fault).await.unwrap().state, RequestState::Failed);
+    assert_eq!(ground.commit(&key, &node, false).await, crate::store::CommitOutcome::Stale);
 }
 
 pub(crate) async fn only_the_session_that_was_looked_at_gets_work(make: Make) {

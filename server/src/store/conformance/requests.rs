@@ -4,7 +4,7 @@ use super::Make;
 use super::ground::{Ground, chain, name, plan, single, step};
 use crate::store::{AcceptOutcome, CommitOutcome};
 use ouro_common::envelope::{Envelope, INLINE_TAG_BYTES, Input, Privacy};
-use ouro_common::id::Digest;
+use ouro_common::id::{Digest, RequestId};
 use ouro_common::step::{RequestState, StepState};
 use std::time::Duration;
 
@@ -57,6 +57,21 @@ pub(crate) async fn a_plan_is_attached_once(make: Make) {
     assert_eq!(ground.state(envelope.id).await, RequestState::Running);
     assert!(ground.store.unplanned(10).await.unwrap().is_empty());
     assert!(ground.store.attach_plan(ground.envelope("x").id, 1, &chain()).await.is_err());
+}
+
+pub(crate) async fn its_progress_is_read_on_from_where_one_was(make: Make) {
+    let ground = Ground::new(&make);
+    let request = ground.request(&single()).await;
+    let first = ground.store.progress(request, 0).await.unwrap().unwrap();
+    let kinds: Vec<_> = first.events.iter().map(|e| e.kind.as_str()).collect();
+    assert_eq!((first.state, kinds), (RequestState::Running, vec!["accepted", "planned"]));
+    assert!(ground.store.progress(request, 2).await.unwrap().unwrap().events.is_empty());
+    ground.store.cancel_request(request, "ada").await.unwrap();
+    let then = ground.store.progress(request, 2).await.unwrap().unwrap();
+    assert_eq!((then.state, then.events.len()), (RequestState::Cancelled, 1));
+    assert_eq!(then.events[0].text, "cancelled by ada");
+    let other = RequestId::from_parts(77, [7; 10]);
+    assert!(ground.store.progress(other, 0).await.unwrap().is_none());
 }
 
 pub(crate) async fn a_later_plan_takes_over_what_is_done(make: Make) {

@@ -3,11 +3,12 @@
 use super::columns::{Count, Text, json, text};
 use super::db::{Db, beginning};
 use super::steps::{self, Asked, moment, read_step, step_columns};
-use super::verb_error::Outcome;
+use super::verb_error::{Outcome, VerbError};
 use super::{chains, ends, tags};
-use crate::store::{AssignOutcome, Assignment, LiveAttempt, ReadyStep, RefusedStep};
+use crate::store::{AssignOutcome, Assignment, Ended, LiveAttempt, ReadyStep, RefusedStep, Take};
 use ouro_common::clock::Instant;
 use ouro_common::document::DecisionView;
+use ouro_common::error::Fault;
 use ouro_common::id::{Epoch, InstanceId, Name, NodeId};
 use ouro_common::step::{AdminState, StepState};
 use rusqlite::{Row, params};
@@ -21,24 +22,30 @@ const MAX_EXAMPLES: usize = 3;
 /// The most bytes a decision takes in the database.
 const MAX_DECISION_BYTES: usize = 16 * 1024;
 
-/// Leases ready steps to an instance, by priority and then by the age of their requests; its own come again.
+/// Leases ready steps to an instance, by priority and then by the age of their requests; its own come again, unless it only
+/// wants what it does not know.
 ///
 /// A lease with more than half of its time left is not written anew, so that asking often costs nothing.
-pub(super) fn take_ready(db: &Db<'_>, instance: InstanceId, limit: usize, lease: Duration) -> Outcome<Vec<ReadyStep>> {
+pub(super) fn take_ready(db: &Db<'_>, instance: InstanceId, limit: usize, (lease, take): (Duration, Take)) -> Outcome<Vec<ReadyStep>> {
     let instance = text(&instance);
+    let until = db.now.after(lease);
+    let soon = db.now.after(lease / 2);
+    // Its own that it took lately have more time left than this.
+    let known = match take {
+        Take::All => Instant(i64::MAX as u64),
+        Take::New => soon,
+    };
     let rows = db.all(
         concat!(
             "SELECT ",
             step_columns!(),
-            ", r.priority, r.deadline, r.answer, r.envelope, s.lease_until FROM steps s JOIN requests r ON r.id = s.request \
-             WHERE s.state = 'ready' AND (s.lease_instance IS NULL OR s.lease_instance = ?1 OR s.lease_until <= ?2) AND r.deadline > ?2 \
+            ", r.priority, r.deadline, r.answer, r.envelope, r.seq, s.lease_until FROM steps s JOIN requests r ON r.id = s.request \
+             WHERE s.state = 'ready' AND (s.lease_instance IS NULL OR (s.lease_instance = ?1 AND s.lease_until <= ?4) OR s.lease_until <= ?2) AND r.deadline > ?2 \
              ORDER BY s.priority DESC, s.age, s.position LIMIT ?3"
         ),
-        params![instance, moment(db.now), i64::try_from(limit).unwrap_or(i64::MAX)],
-        |row| Ok((read_step(row)?, Asked::read(row, 5)?, Instant(row.get::<_, Count>(9)?.0))),
+        params![instance, moment(db.now), i64::try_from(limit).unwrap_or(i64::MAX), moment(known)],
+        |row| Ok((read_step(row)?, Asked::read(row, 5)?, Instant(row.get::<_, Count>(10)?.0))),
     )?;
-    let until = db.now.after(lease);
-    let soon = db.now.after(lease / 2);
     let mut taken = Vec::with_capacity(rows.len());
     for (row, asked, leased_until) in rows {
         if leased_until <= soon {
@@ -174,8 +181,21 @@ fn runs_alone(db: &Db<'_>, node: &str) -> Outcome<bool> {
     )
 }
 
-/// Keeps the decision about a step that no node could ever take.
-pub(super) fn keep_refusal(db: &Db<'_>, refused: RefusedStep) -> Outcome<()> {
+/// Ends the request of a step that no node could ever take, and keeps the decision about the step. One that is not ready any
+/// more was decided about too late: its request stands as it is.
+pub(super) fn refuse(db: &Db<'_>, refused: RefusedStep, fault: &Fault) -> Outcome<Ended> {
+    let request = refused.request;
+    let row = steps::load(db, request, refused.plan, &refused.step)?;
+    if row.is_some_and(|row| row.state != StepState::Ready) {
+        let state = db.one("SELECT state FROM requests WHERE id = ?1", [text(&request)], |row| Ok(row.get::<_, Text<_>>(0)?.0))?;
+        let state = state.ok_or_else(|| VerbError::not_found("request", request))?;
+        return Ok(Ended { request, state, attempts: vec![] });
+    }
+    keep_refusal(db, refused)?;
+    ends::fail(db, request, fault)
+}
+
+fn keep_refusal(db: &Db<'_>, refused: RefusedStep) -> Outcome<()> {
     let key = (text(&refused.request), refused.plan, text(&refused.step));
     db.run(
         "UPDATE steps SET refusal = ?4 WHERE request = ?1 AND plan = ?2 AND id = ?3",

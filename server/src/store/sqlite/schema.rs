@@ -8,7 +8,7 @@ use ouro_common::clock::WallTime;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The migrations, oldest first; the schema's version is their count. Never change one that was released.
-const MIGRATIONS: &[&str] = &[FIRST, STANDING, CHAINS];
+const MIGRATIONS: &[&str] = &[FIRST, STANDING, CHAINS, UNPLANNED];
 
 /// Tags are named within a plan: `plan` is −1 for those that came with the request, and `step_inputs.origin` says which
 /// plan's tag an input reads. Bytes of a tag are available if they are inline, on the server's disk or with a holder.
@@ -101,6 +101,9 @@ CREATE INDEX steps_done ON steps (step_key) WHERE state = 'done';
 
 /// The first step of the chain that an attempt went along with.
 const CHAINS: &str = "ALTER TABLE attempts ADD COLUMN chain TEXT;";
+
+/// Requests that wait for a plan, so that nobody looks through those that have one.
+const UNPLANNED: &str = "CREATE INDEX requests_unplanned ON requests (seq) WHERE ended IS NULL AND state IN ('accepted', 'planning');";
 
 /// Brings the database to this build's schema.
 pub(super) fn migrate(conn: &mut Connection, wall: WallTime) -> Outcome<()> {

@@ -122,16 +122,18 @@ pub(super) struct Asked {
     deadline: Instant,
     answer: Option<Name>,
     envelope: Envelope,
+    age: u64,
 }
 
 impl Asked {
-    /// The columns `priority, deadline, answer, envelope` of requests, from column `first` on.
+    /// The columns `priority, deadline, answer, envelope, seq` of requests, from column `first` on.
     pub(super) fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
         Ok(Self {
             priority: row.get(first)?,
             deadline: Instant(row.get::<_, super::columns::Count>(first + 1)?.0),
             answer: row.get::<_, Option<Text<_>>>(first + 2)?.map(|name| name.0),
             envelope: row.get::<_, Json<_>>(first + 3)?.0,
+            age: row.get::<_, super::columns::Count>(first + 4)?.0,
         })
     }
 }
@@ -152,6 +154,7 @@ pub(super) fn ready_step(db: &Db<'_>, row: StepRow, asked: Asked) -> Outcome<Rea
         failed_on,
         alone: history.iter().any(|h| h.evidence.is_some()),
         priority: asked.priority,
+        age: asked.age,
         private: asked.envelope.privacy == Privacy::Private,
         principal: asked.envelope.principal,
         remaining_ms: asked.deadline.0.saturating_sub(db.now.0),
@@ -165,7 +168,7 @@ pub(super) fn waiting(db: &Db<'_>, request: RequestId) -> Outcome<Vec<ReadyStep>
         concat!(
             "SELECT ",
             step_columns!(),
-            ", r.priority, r.deadline, r.answer, r.envelope FROM steps s JOIN requests r ON r.id = s.request \
+            ", r.priority, r.deadline, r.answer, r.envelope, r.seq FROM steps s JOIN requests r ON r.id = s.request \
              WHERE s.request = ?1 AND s.state = 'ready' ORDER BY s.plan, s.position"
         ),
         [text(&request)],

@@ -3,8 +3,8 @@
 use super::{SqliteStore, accept, blame, claim, collect, commit, ends, identity, journal, nodes, plans, poison, repair, tags, view};
 use crate::store::{
     AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, FailOutcome, LiveAttempt, NewToken, NodeChange,
-    NodeChanged, NodeRecord, OpenedSession, OutputRecord, PlacedAttempt, ReadyStep, Redeemed, RefusedStep, RequestRecord, SessionEnd,
-    Store, StoreError, TagRecord, TokenRecord, TokenRefusal,
+    NodeChanged, NodeRecord, OpenedSession, OutputRecord, PlacedAttempt, ProgressRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord,
+    SessionEnd, Store, StoreError, TagRecord, Take, TokenRecord, TokenRefusal,
 };
 use async_trait::async_trait;
 use ouro_common::clock::Instant;
@@ -104,11 +104,7 @@ impl Store for SqliteStore {
     }
     async fn refuse_step(&self, refused: RefusedStep, fault: &Fault) -> Answer<Ended> {
         let fault = fault.clone();
-        self.write(move |db| {
-            claim::keep_refusal(db, refused.clone())?;
-            ends::fail(db, refused.request, &fault)
-        })
-        .await
+        self.write(move |db| claim::refuse(db, refused, &fault)).await
     }
     async fn cancel_request(&self, request: RequestId, by: &str) -> Answer<Ended> {
         let by = by.to_string();
@@ -118,8 +114,8 @@ impl Store for SqliteStore {
         self.write(move |db| ends::expire(db, limit)).await
     }
 
-    async fn take_ready(&self, instance: InstanceId, limit: usize, lease: Duration) -> Answer<Vec<ReadyStep>> {
-        self.write(move |db| claim::take_ready(db, instance, limit, lease)).await
+    async fn take_ready(&self, instance: InstanceId, limit: usize, lease: Duration, take: Take) -> Answer<Vec<ReadyStep>> {
+        self.write(move |db| claim::take_ready(db, instance, limit, (lease, take))).await
     }
     async fn assign(&self, items: Vec<Assignment>) -> Answer<Vec<AssignOutcome>> {
         self.write(move |db| claim::assign(db, items)).await
@@ -186,6 +182,9 @@ impl Store for SqliteStore {
     async fn tag(&self, request: RequestId, tag: &Name) -> Answer<Option<TagRecord>> {
         let tag = tag.clone();
         self.read(move |db| tags::tag(db, request, &tag)).await
+    }
+    async fn progress(&self, request: RequestId, after: usize) -> Answer<Option<ProgressRecord>> {
+        self.read(move |db| view::progress(db, request, after)).await
     }
     async fn view(&self, request: RequestId) -> Answer<Option<RequestRecord>> {
         self.read(move |db| view::view(db, request)).await

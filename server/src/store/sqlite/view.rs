@@ -5,7 +5,7 @@ use super::db::{Db, beginning};
 use super::steps::{self, StepRow};
 use super::verb_error::Outcome;
 use super::{ends, plans, tags};
-use crate::store::{PlacedAttempt, RequestRecord, TagRecord};
+use crate::store::{PlacedAttempt, ProgressRecord, RequestRecord, TagRecord};
 use ouro_common::clock::{Instant, WallTime};
 use ouro_common::document::{AttemptView, DecisionView, RequestRow, RequestView, ResultView, StepView, TraceDocument, TraceEvent};
 use ouro_common::envelope::{Envelope, Privacy};
@@ -13,7 +13,7 @@ use ouro_common::error::Fault;
 use ouro_common::id::{Epoch, Name, RequestId};
 use ouro_common::plan::Refusal;
 use ouro_common::step::{AttemptState, RequestState};
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 /// How much of a result a trace shows, in bytes.
 const RESULT_TEXT_BYTES: usize = 4096;
@@ -75,12 +75,21 @@ pub(super) fn view(db: &Db<'_>, request: RequestId) -> Outcome<Option<RequestRec
         refusal: asked.refusal,
         answer: asked.answer,
         steps: shown,
-        events: events(db, request, asked.accepted)?,
+        events: events(db, request, asked.accepted, 0)?,
         result: answer.as_ref().filter(|_| asked.state == RequestState::Done).map(result_view),
     };
     let waiting = steps::waiting(db, request)?;
     let (envelope, state, accepted_wall) = (asked.envelope, asked.state, asked.accepted_wall);
     Ok(Some(RequestRecord { envelope, state, answer, accepted_wall, trace, waiting }))
+}
+
+/// How far a request is, and its events beyond the first `after`.
+pub(super) fn progress(db: &Db<'_>, request: RequestId, after: usize) -> Outcome<Option<ProgressRecord>> {
+    let read = |row: &Row<'_>| Ok((row.get::<_, Text<_>>(0)?.0, Instant(row.get::<_, Count>(1)?.0)));
+    let Some((state, accepted)) = db.one("SELECT state, accepted FROM requests WHERE id = ?1", [text(&request)], read)? else {
+        return Ok(None);
+    };
+    Ok(Some(ProgressRecord { state, events: events(db, request, accepted, after)? }))
 }
 
 fn request_view(db: &Db<'_>, asked: &Asked) -> RequestView {
@@ -165,15 +174,18 @@ pub(super) fn attempts(db: &Db<'_>, request: RequestId) -> Outcome<Vec<PlacedAtt
     )
 }
 
-fn events(db: &Db<'_>, request: RequestId, accepted: Instant) -> Outcome<Vec<TraceEvent>> {
-    db.all("SELECT at, kind, step, text FROM events WHERE request = ?1 ORDER BY seq", [text(&request)], |row| {
+fn events(db: &Db<'_>, request: RequestId, accepted: Instant, after: usize) -> Outcome<Vec<TraceEvent>> {
+    let read = |row: &Row<'_>| {
         Ok(TraceEvent {
             at_ms: ms(accepted, Instant(row.get::<_, Count>(0)?.0)),
             kind: row.get(1)?,
             step: row.get::<_, Option<Text<_>>>(2)?.map(|name| name.0),
             text: row.get(3)?,
         })
-    })
+    };
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let sql = "SELECT at, kind, step, text FROM events WHERE request = ?1 ORDER BY seq LIMIT -1 OFFSET ?2";
+    db.all(sql, params![text(&request), after], read)
 }
 
 /// The result; its beginning if it is text and its bytes are here.
