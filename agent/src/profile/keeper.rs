@@ -8,16 +8,19 @@ use crate::sensing::doorbell::Doorbell;
 use crate::steps::Steps;
 use crate::workers::probe::probe;
 use crate::workers::protocol::ProbeOrder;
-use ouro_common::device::{Achieved, HardwareReport, Memory, NodeProfile, Power, Pressure, Thermal};
+use ouro_common::device::{Achieved, HardwareReport, Memory, NodeProfile, Power, Pressure, RuntimeAvailability, Thermal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// How often the machine is read anew without an event.
 const PERIOD: Duration = Duration::from_secs(600);
 /// How often an unsettled measurement is tried again.
 const MEASURE_AGAIN: Duration = Duration::from_secs(60);
+/// How often runtimes are probed again that could not be: a machine that has just started may be too busy for it.
+const PROBE_AGAIN: Duration = Duration::from_secs(5);
 /// A device comes with many events; the machine is read when they are over.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -49,9 +52,12 @@ impl ProfileKeeper {
         let doorbell = live.then(Doorbell::listen_to_devices).flatten();
         let mut reread = tokio::time::interval(PERIOD);
         let mut measure = tokio::time::interval(MEASURE_AGAIN);
-        // Both begin with a tick, and the first look has just been taken.
+        let mut probe = tokio::time::interval(PROBE_AGAIN);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Each begins with a tick, and the first look has just been taken.
         reread.tick().await;
         measure.tick().await;
+        probe.tick().await;
         loop {
             tokio::select! {
                 () = drain.cancelled() => return,
@@ -61,12 +67,31 @@ impl ProfileKeeper {
                 }
                 _ = reread.tick() => self.reread().await,
                 _ = measure.tick() => self.measure().await,
+                _ = probe.tick(), if self.is_unprobed() => self.probe_again().await,
             }
         }
     }
 
     fn achieved(&self) -> Option<Achieved> {
         self.profile.borrow().hardware.memory.achieved
+    }
+
+    fn is_unprobed(&self) -> bool {
+        has_failed(&self.profile.borrow().runtimes)
+    }
+
+    async fn probe_again(&self) {
+        let options = &self.options.profile;
+        let order = ProbeOrder { onnxruntime: options.config.onnxruntime.clone(), measure: false };
+        let (found, _) = probe(&options.workers, order).await;
+        if has_failed(&found) {
+            return;
+        }
+        tracing::info!("the runtimes could be probed after all: the profile is told anew");
+        self.profile.send_modify(|profile| {
+            let runtimes = renewed(&profile.runtimes, found);
+            *profile = Arc::new(NodeProfile { runtimes, ..NodeProfile::clone(profile) });
+        });
     }
 
     async fn reread(&self) {
@@ -114,6 +139,18 @@ impl ProfileKeeper {
     }
 }
 
+/// Whether the probe itself failed, not what it looked for: a worker that answers can run what it is made of.
+fn has_failed(runtimes: &[RuntimeAvailability]) -> bool {
+    runtimes.iter().any(|r| r.runtime == "builtin" && !r.available)
+}
+
+/// What was found, and of what no worker is asked, what was known.
+fn renewed(known: &[RuntimeAvailability], mut found: Vec<RuntimeAvailability>) -> Vec<RuntimeAvailability> {
+    let rest = known.iter().filter(|k| !found.iter().any(|f| f.runtime == k.runtime)).cloned().collect::<Vec<_>>();
+    found.extend(rest);
+    found
+}
+
 async fn rung(doorbell: Option<&Doorbell>) {
     match doorbell {
         Some(doorbell) => doorbell.rung().await,
@@ -146,6 +183,16 @@ mod tests {
     use crate::sensing::host_root::HostRoot;
     use crate::sensing::nvml::NoNvml;
     use crate::sensing::{ReportOptions, report};
+
+    #[test]
+    fn a_probe_that_failed_is_taken_again_and_the_oci_runtime_stays_as_it_was() {
+        let says = |runtime: &str, available| RuntimeAvailability { runtime: runtime.into(), available, detail: String::new() };
+        let timed_out = [says("builtin", false), says("onnx", false), says("oci", true)];
+        let probed = vec![says("builtin", true), says("onnx", false)];
+        assert!(has_failed(&timed_out) && !has_failed(&probed), "a library that is missing is an answer");
+        let renewed = renewed(&timed_out, probed);
+        assert_eq!(renewed, [says("builtin", true), says("onnx", false), says("oci", true)]);
+    }
 
     #[test]
     fn a_reading_is_no_change_of_the_machine_and_a_device_is() {

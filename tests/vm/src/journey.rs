@@ -106,7 +106,7 @@ pub fn go<'a>(baggage: &Baggage<'_>, account: &'a mut Account<'a>) -> Result<()>
 impl Journey<'_> {
     /// What server and agent wrote last.
     fn last_words(&mut self) -> String {
-        let journal = "journalctl --no-pager -o short-monotonic -n 40 -u ouro-agent -u ouro-server; ouro-agent status; ouroctl modules";
+        let journal = "journalctl --no-pager -o short-monotonic -n 40 -u ouro-agent -u ouro-server; ouro-agent status; ouroctl nodes; ouroctl explain last; ouroctl trace last";
         self.guest.run(journal).map_or_else(|e| e.to_string(), |said| said.stdout + &said.stderr)
     }
 

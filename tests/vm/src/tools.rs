@@ -34,7 +34,7 @@ const ALL: [Tool; 6] = [
 ///
 /// # Errors
 /// When busybox or ouroctl is not there, or what ouroctl said.
-pub fn pack(folder: &Path, key: &Path, image: &Path) -> Result<()> {
+pub(crate) fn pack(folder: &Path, key: &Path, image: &Path) -> Result<()> {
     for tool in &ALL {
         let home = folder.join(tool.name);
         fs::create_dir_all(home.join("rootfs/bin"))?;

@@ -311,3 +311,6 @@ impl Devices {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

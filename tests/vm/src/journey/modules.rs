@@ -14,8 +14,8 @@ use std::time::Duration;
 pub(super) const LANGUAGE: &str = "OURO-LANGUAGE";
 /// The sample module with `summarize`.
 pub(super) const DOCUMENTS: &str = "OURO-DOCUMENTS";
-/// What the agent may take from a device's event to its announcement, times ten for the emulated and shared processor.
-const ANNOUNCED: Duration = Duration::from_secs(10);
+/// What the agent may take from a device's event to its announcement, times twenty for the emulated and shared processor.
+const ANNOUNCED: Duration = Duration::from_secs(20);
 
 impl Journey<'_> {
     /// The fleet trusts the key of the sample modules, and the node has nothing but what comes on sticks.
