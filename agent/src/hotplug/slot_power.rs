@@ -212,7 +212,8 @@ mod tests {
     }
 
     fn text(dir: &tempfile::TempDir, file: &str) -> String {
-        fs::read_to_string(dir.path().join("sys").join(file)).unwrap()
+        let root = HostRoot::recorded(dir.path());
+        String::from_utf8(root.read_bytes(&root.sys(file), 4096).unwrap()).unwrap()
     }
 
     #[test]

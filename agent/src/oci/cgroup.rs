@@ -252,7 +252,9 @@ mod tests {
         assert_eq!(own.counts("me", "b").refused_forks, 4);
         fs::remove_file(there.join("pids.events")).unwrap();
         assert_eq!(own.left("me"), ["b"]);
-        own.sweep("me");
-        assert!(!folder.path().join("u/system.slice/x.service/ouroboros").exists() && there.ancestors().nth(3).unwrap().exists());
+        fs::remove_dir(&there).unwrap();
+        own.tidy("me");
+        let service = folder.path().join("u/system.slice/x.service");
+        assert!(service.exists() && !service.join("ouroboros").exists(), "the service's own stays");
     }
 }

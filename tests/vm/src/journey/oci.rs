@@ -1,8 +1,9 @@
 //! Containers under the agent's unit, on pure cgroup v2: limits that hold and are named, and nothing left behind by a killed agent.
 
 use super::{Journey, SLOTS, SOON};
+use crate::clock::{self, Chronicle};
 use crate::tools::TOOLS;
-use crate::{Guest, LUGGAGE, clock, time};
+use crate::{Guest, LUGGAGE, time};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
@@ -79,13 +80,13 @@ impl Journey<'_> {
         self.guest.sh(&format!("kill -KILL {before}"))?;
         self.guest.until("its tree is gone", SOON, "test $(pgrep -fx 'sleep 4242' | wc -l) -eq 0")?;
         let gone = clock::now(&mut self.guest)?.saturating_sub(since);
-        let again = "systemctl is-active -q ouro-agent && pgrep -fx 'sleep 4242'";
-        self.guest.until("another agent runs it again", SOON, again)?;
-        let again = clock::now(&mut self.guest)?.saturating_sub(since);
-        let boxes = self.guest.sh(&format!("ls -d {OWN}/ouroboros/*/*/ | wc -l"))?;
-        ensure!(boxes == "1", "{boxes} containers have a cgroup, one runs");
+        // Not looked at meanwhile: looking is load, and a busy node is given nothing that takes long.
         let answer = self.guest.wait(request, SOON)?;
         ensure!(answer.stdout.contains("filed"), "{answer:?}");
+        ensure!(self.agent_process()? != before, "the agent was not killed");
+        let again = Chronicle::read(&mut self.guest, since)?
+            .when(&["ouro-agent", "executor: step ", "@1.2"])?
+            .saturating_sub(since);
         self.nothing_left()?;
         let sight = format!("its tree is dead after {}, the step runs again after {}, the request finishes", time(gone), time(again));
         self.account.seen("the agent is killed under a container", sight)
@@ -106,6 +107,10 @@ impl Journey<'_> {
     }
 }
 
+/// Work that was never asked for before: the results of equal work would be taken over.
 fn submit(tool: &str, more: &str) -> String {
-    format!("ouroctl submit 'Use the {tool} on this' --file text=/{LUGGAGE}/letter.txt --deadline 300s {more}")
+    format!(
+        "work=$(mktemp --suffix .txt); cat /{LUGGAGE}/letter.txt /proc/uptime > $work; \
+         ouroctl submit 'Use the {tool} on this' --file text=$work --deadline 300s {more}"
+    )
 }

@@ -35,9 +35,10 @@ fn machine(home: &Path) {
     put(&sys.join(port).join(CARD).join("remove"), b"");
     fs::create_dir_all(sys.join(port).join(CARD).join("nvme/nvme0").join(SLOT)).unwrap();
     put(&sys.join("class/pci_bus/0000:01/rescan"), b"");
-    for (at, to) in
-        [("bus/pci/devices".to_string() + "/" + CARD, String::new()), (format!("class/block/{SLOT}"), format!("/nvme/nvme0/{SLOT}"))]
-    {
+    for (at, to) in [
+        ("bus/pci/devices".to_string() + "/" + CARD, String::new()),
+        (format!("class/block/{SLOT}"), format!("/nvme/nvme0/{SLOT}")),
+    ] {
         fs::create_dir_all(sys.join(&at).parent().unwrap()).unwrap();
         symlink(format!("/sys/{port}/{CARD}{to}"), sys.join(at)).unwrap();
     }
@@ -96,7 +97,8 @@ impl Ground {
     }
 
     fn written(&self, file: &str) -> String {
-        fs::read_to_string(self.home.path().join("sys").join(file)).unwrap()
+        let root = &self.devices.options.root;
+        String::from_utf8(root.read_bytes(&root.sys(file), 4096).unwrap()).unwrap()
     }
 
     async fn reported(&mut self) {
@@ -142,8 +144,13 @@ fn plug(devices: &mut Devices, home: &Path, diskseq: u64) {
         at: folder.clone(),
     };
     let hold = Arc::new(Hold::new(seat, devices.options.root.clone()));
-    let open =
-        Open { hold, image: Image::read(&folder).unwrap(), link: Link::default(), ready_after_ms: 80.0, wake_ms: None };
+    let open = Open {
+        hold,
+        image: Image::read(&folder).unwrap(),
+        link: Link::default(),
+        ready_after_ms: 80.0,
+        wake_ms: None,
+    };
     devices.open.insert(SLOT.into(), open);
     devices.seen.insert(SLOT.into(), device);
     let known = Known { insertion: insertion(diskseq), stage: Stage::Mounted(probe()), written_then: 0, written_last: 0 };
