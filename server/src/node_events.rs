@@ -130,11 +130,13 @@ async fn finished(
     }
     world.fleet.attempt_ended(node, key);
     world.claims.forget(&(key.request, key.plan, key.step.clone()));
-    let ended = world.live.end(key);
-    if let (AckVerdict::Committed, Some((container, predicted))) = (verdict, ended) {
+    let ended = world.live.end(key, world.store.now());
+    if let (AckVerdict::Committed, Some(ended)) = (verdict, ended) {
+        let told = ActualPhases::from_ms(&phases_ms);
+        let actual = ended.held_s.map_or(told, |held_s| told.as_seen(held_s - ended.terms.net_s));
         let mut residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = residuals.entry(node).or_default().entry(container).or_default();
-        *entry = entry.learn(&predicted, &ActualPhases::from_ms(&phases_ms));
+        let entry = residuals.entry(node).or_default().entry(ended.container).or_default();
+        *entry = entry.learn(&ended.terms, &actual);
     }
     if let CommitOutcome::Committed { request_done, .. } = outcome {
         world.node_committed(node);
@@ -180,7 +182,7 @@ async fn failed(
     }
     tracing::info!(%key, %node, class = class.name(), why, ?outcome, "a step failed");
     world.fleet.attempt_ended(node, key);
-    world.live.end(key);
+    world.live.end(key, world.store.now());
     // Its container may be switched off there now.
     world.node_changed(node);
     if matches!(outcome, FailOutcome::Judged(StepVerdict::Failed | StepVerdict::Poisoned)) {

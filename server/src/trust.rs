@@ -4,7 +4,7 @@
 //! a person may as well, and it is noticed within a second.
 
 use ouro_common::error::{Fault, FaultCode};
-use ouro_common::module::{Announcement, Index, ModuleState, Placement, TrustPolicy, TrustedKey, Verdict, sha256, verify};
+use ouro_common::module::{Announcement, Index, ModuleState, Placement, SignedIndex, TrustPolicy, TrustedKey, Verdict, sha256, verify};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -99,6 +99,11 @@ impl TrustedKeys {
     pub fn check(&self, announcement: &mut Announcement) {
         let keys: Vec<TrustedKey> = self.keys().iter().map(|named| named.key.clone()).collect();
         for placement in announcement.placements.iter_mut().filter(|p| p.state.offers()) {
+            if let Some(origin) = &mut placement.origin
+                && let Some(signed) = &origin.index
+            {
+                origin.signature = judge(signed, &keys);
+            }
             if let Some(problem) = problem(placement, &keys) {
                 placement.state = ModuleState::Untrusted;
                 placement.why = format!("the server does not take its node's word: {problem}");
@@ -108,6 +113,14 @@ impl TrustedKeys {
 
     fn keys(&self) -> MutexGuard<'_, Vec<NamedKey>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the signature is worth by the keys known here.
+fn judge(signed: &SignedIndex, keys: &[TrustedKey]) -> Verdict {
+    match &signed.signature {
+        Some(signature) => verify(signed.index.as_bytes(), signature.as_bytes(), keys),
+        None => Verdict::Unsigned,
     }
 }
 
@@ -127,10 +140,7 @@ fn problem(placement: &Placement, keys: &[TrustedKey]) -> Option<String> {
     if sha256(signed.index.as_bytes()) != placement.module {
         return Some("its index is not what its identity says".into());
     }
-    let verdict = match &signed.signature {
-        Some(signature) => verify(signed.index.as_bytes(), signature.as_bytes(), keys),
-        None => Verdict::Unsigned,
-    };
+    let verdict = judge(signed, keys);
     if !verdict.is_trusted() {
         return Some(verdict.to_string());
     }

@@ -1,8 +1,10 @@
 //! A raw client of the protocol: with any certificate, any plan and any bytes, for what `ouroctl` would never send.
 
 pub use asking::{Asking, request, single_step, wide_plan};
+pub use liar::{Claims, Conduct, Liar};
 
 mod asking;
+mod liar;
 
 use ouro_common::document::{NodesDocument, ResultDocument, TraceDocument};
 use ouro_common::envelope::Envelope;

@@ -1,6 +1,6 @@
 //! A server and agents of a test, each on a home of its own in one folder.
 
-use crate::client::{Client, Identity};
+use crate::client::{Claims, Client, Conduct, Identity, Liar};
 use crate::node::{Node, NodeOptions};
 use crate::ouroctl::Ouroctl;
 use crate::server::Server;
@@ -16,6 +16,8 @@ pub struct FleetOptions {
     pub server_arguments: Vec<&'static str>,
     /// The server's home; else a folder in the fleet's own.
     pub server_home: Option<PathBuf>,
+    /// More variables for `ouro-server run`.
+    pub server_environment: Vec<(String, String)>,
 }
 
 /// A running fleet. When it is dropped in a failing test, its logs are printed.
@@ -55,7 +57,7 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("ouro-").tempdir().expect("a folder can be made");
         let home = options.server_home.clone().unwrap_or_else(|| folder.path().join("server"));
         std::fs::create_dir_all(&home).unwrap_or_else(|e| panic!("{}: {e}", home.display()));
-        let server = Server::start(&home, &folder.path().join("server.log"), &options.server_arguments);
+        let server = Server::start(&home, &folder.path().join("server.log"), &options.server_arguments, &options.server_environment);
         Self { nodes: vec![], server, folder }
     }
 
@@ -66,6 +68,23 @@ impl Fleet {
         node.start();
         self.nodes.push(node);
         self.nodes.last_mut().expect("it was pushed")
+    }
+
+    /// Adds a node that is the test itself and claims what `claims` says.
+    pub fn add_liar(&self, name: &str, claims: Claims, conduct: Conduct) {
+        let liar = Liar::join(self.server.address(), self.server.home(), &self.server.join_token(), name);
+        liar.take_part(claims, conduct);
+    }
+
+    /// What a node has told of itself, as the server keeps it.
+    ///
+    /// # Panics
+    /// When it has told nothing yet.
+    pub fn claims_of(&self, name: &str) -> Claims {
+        let database = rusqlite::Connection::open(self.server.home().join("server/store.db")).expect("the store can be read");
+        let query = "SELECT profile, announcement FROM nodes WHERE name = ?1";
+        let read = |row: &rusqlite::Row<'_>| Ok(Claims { profile: row.get(0)?, announcement: row.get(1)? });
+        database.query_row(query, [name], read).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
     /// A path in the fleet's folder.

@@ -5,7 +5,7 @@
 //! for a condition, with limits far above what it takes.
 
 pub use bench::Bench;
-pub use client::{Asking, Client, Identity, request, single_step, wide_plan};
+pub use client::{Asking, Claims, Client, Conduct, Identity, Liar, request, single_step, wide_plan};
 pub use fleet::{Fleet, FleetOptions};
 pub use loop_device::LoopDevice;
 pub use node::{Node, NodeOptions};
@@ -23,10 +23,12 @@ mod bench;
 mod client;
 pub mod containers;
 mod fleet;
+pub mod ground;
 mod loop_device;
 mod node;
 mod ouroctl;
 mod process;
+pub mod programs;
 mod relay;
 mod server;
 mod testbed;

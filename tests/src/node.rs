@@ -22,6 +22,8 @@ pub struct NodeOptions {
     pub recorded: Option<PathBuf>,
     /// Steps that may run at once.
     pub slots: Option<u32>,
+    /// Bytes that its spool may hold.
+    pub spool_max_bytes: Option<u64>,
     /// Slots in which it looks for modules; none unless named: every agent of this machine would use the same devices.
     pub devices: Vec<String>,
     /// Those of them that ask first.
@@ -63,6 +65,13 @@ impl NodeOptions {
         self
     }
 
+    /// With a spool of so many bytes.
+    #[must_use]
+    pub fn spool(mut self, bytes: u64) -> Self {
+        self.spool_max_bytes = Some(bytes);
+        self
+    }
+
     /// That looks for modules in these slots.
     #[must_use]
     pub fn watching(mut self, slots: &[&str]) -> Self {
@@ -96,6 +105,9 @@ impl NodeOptions {
         let mut text = format!("name = {:?}\nmodules = [{modules:?}]\n", self.name);
         if let Some(slots) = self.slots {
             let _ = writeln!(text, "slots = {slots}");
+        }
+        if let Some(bytes) = self.spool_max_bytes {
+            let _ = writeln!(text, "spool_max_bytes = {bytes}");
         }
         if let Some(root) = &self.recorded {
             let _ = writeln!(text, "hardware_root = {root:?}");

@@ -1,4 +1,5 @@
-//! A relay between an agent and the server: counts what passes, holds it back for a while, and cuts the line on command.
+//! A relay between an agent and the server: counts what passes, delays it, and on command holds back what comes down or cuts the
+//! line.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,12 +9,15 @@ use std::time::Duration;
 
 /// Bytes passed on at once.
 const PIECE: usize = 64 << 10;
+/// How often a piece that is held back looks whether it may go on.
+const HOLD_LOOK: Duration = Duration::from_millis(2);
 
 #[derive(Debug, Default)]
 struct State {
     up_bytes: AtomicU64,
     down_bytes: AtomicU64,
     cut: AtomicBool,
+    held: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -57,6 +61,16 @@ impl Relay {
         (self.state.up_bytes.load(Ordering::SeqCst), self.state.down_bytes.load(Ordering::SeqCst))
     }
 
+    /// Lets nothing down to those who connected; what they say goes up as before.
+    pub fn hold_down(&self) {
+        self.state.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets down what was held back, and what comes after it.
+    pub fn release(&self) {
+        self.state.held.store(false, Ordering::SeqCst);
+    }
+
     /// Breaks every connection and takes no new ones.
     pub fn cut(&self) {
         self.state.cut.store(true, Ordering::SeqCst);
@@ -80,20 +94,30 @@ fn pass(state: &Arc<State>, client: TcpStream, server: TcpStream, delay: Duratio
         let _ = stream.set_nodelay(true);
     }
     state.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client_kept, server_kept]);
-    let (up, down) = (state.clone(), state.clone());
-    one_way(client, server_out, delay, move |n| {
+    let (up, down, gate) = (state.clone(), state.clone(), state.clone());
+    let count_up = move |n| {
         up.up_bytes.fetch_add(n, Ordering::SeqCst);
-    });
-    one_way(server, client_out, delay, move |n| {
+    };
+    let count_down = move |n| {
         down.down_bytes.fetch_add(n, Ordering::SeqCst);
-    });
+    };
+    one_way(client, server_out, delay, (count_up, || false));
+    one_way(server, client_out, delay, (count_down, move || gate.held.load(Ordering::SeqCst)));
 }
 
 /// Two threads, so that a piece on its way does not hold up the one behind it.
-fn one_way(mut from: TcpStream, mut to: TcpStream, delay: Duration, count: impl Fn(u64) + Send + 'static) {
+fn one_way(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    delay: Duration,
+    (count, held): (impl Fn(u64) + Send + 'static, impl Fn() -> bool + Send + 'static),
+) {
     let (sender, receiver) = std::sync::mpsc::channel::<(std::time::Instant, Vec<u8>)>();
     std::thread::spawn(move || {
         for (came, piece) in receiver {
+            while held() {
+                std::thread::sleep(HOLD_LOOK);
+            }
             std::thread::sleep((came + delay).saturating_duration_since(std::time::Instant::now()));
             if to.write_all(&piece).is_err() {
                 return;

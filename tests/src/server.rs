@@ -12,6 +12,7 @@ pub struct Server {
     home: PathBuf,
     log: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     /// The address is kept over restarts, so that agents find the server again.
     address: String,
     process: Option<Process>,
@@ -22,11 +23,18 @@ impl Server {
     ///
     /// # Panics
     /// When the server cannot be started; its words are in the message.
-    pub fn start(home: &Path, log: &Path, arguments: &[&str]) -> Self {
+    pub fn start(home: &Path, log: &Path, arguments: &[&str], environment: &[(String, String)]) -> Self {
         let made = Self::command(home, &["init"]);
         assert!(made.status.success(), "ouro-server init: {}", String::from_utf8_lossy(&made.stderr));
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        let mut server = Self { home: home.into(), log: log.into(), arguments, address: "127.0.0.1:0".into(), process: None };
+        let mut server = Self {
+            home: home.into(),
+            log: log.into(),
+            arguments,
+            environment: environment.to_vec(),
+            address: "127.0.0.1:0".into(),
+            process: None,
+        };
         server.restart();
         server
     }
@@ -46,6 +54,7 @@ impl Server {
         let mut command = Command::new(program("ouro-server"));
         command.args(["run", "--listen", &self.address]).args(&self.arguments);
         command.env("OUROBOROS_HOME", &self.home).env("RUST_LOG", "info");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start("ouro-server", command, &self.log);
         self.address = eventually("the server's address", SHORT, || {
             assert!(process.ended().is_none(), "the server ended: {}", process.log());

@@ -43,7 +43,7 @@ fn before(trace: &TraceDocument, kind: &str, other: &str) -> usize {
 }
 
 #[test]
-fn a_chain_with_large_results_makes_no_round_trip_through_the_server() {
+fn a_chain_with_large_results_makes_two_round_trips_and_none_through_the_server() {
     let mut fleet = Fleet::new();
     let relay = Relay::to(fleet.server.address(), Duration::from_millis(50));
     let mut node = Node::prepare(&fleet.path("far"), &NodeOptions::new("far", &[]));
@@ -52,23 +52,32 @@ fn a_chain_with_large_results_makes_no_round_trip_through_the_server() {
     fleet.nodes.push(node);
     fleet.wait_online("far");
     let mut client = fleet.client();
-    let large = json!({"output_bytes": 8 << 20});
     // The first one loads the container.
     let warm = ask(&mut client, &[json!({"output_bytes": 7})]);
     assert_eq!(client.finished(warm).state, RequestState::Done);
     let (up, down) = relay.bytes();
-    let id = ask(&mut client, &[large.clone(), large, json!({"output_bytes": 7})]);
-    let result = client.finished(id);
-    assert_eq!(result.state, RequestState::Done, "{result:?}");
+    let first = json!({"sleep_ms": 1500, "output_bytes": 8 << 20});
+    let id = ask(&mut client, &[first, json!({"output_bytes": 8 << 20}), json!({"output_bytes": 7})]);
+    eventually("all three to be given out", SHORT, || {
+        let trace = client.trace(id);
+        (trace.steps.len() == 3 && trace.steps.iter().all(|s| s.attempts.len() == 1)).then_some(())
+    });
+    // They are on their way for 50 ms. Then the node hears nothing more: the first round trip, given out and brought in, is all it
+    // needs; the second one is the server's thanks.
+    std::thread::sleep(Duration::from_millis(300));
+    relay.hold_down();
+    let held = client.trace(id);
+    assert_eq!(before(&held, "assigned", "committed"), 3, "all three were given before the first was done: {:?}", held.events);
+    assert!(held.steps.iter().all(|s| s.attempts[0].state == AttemptState::Assigned), "{:?}", held.steps);
+    assert_eq!(client.finished(id).state, RequestState::Done);
+    let journal = fleet.node("far").home().join("agent/attempts");
+    let unthanked = || std::fs::read_dir(&journal).unwrap().count();
+    assert_eq!(unthanked(), 3, "its results are kept until the server has thanked for them");
+    relay.release();
+    eventually("the second round trip", SHORT, || (unthanked() == 0).then_some(()));
     let (up, down) = (relay.bytes().0 - up, relay.bytes().1 - down);
     assert!(up + down < 1 << 20, "{up} bytes up and {down} down for two results of 8 MiB that nobody else needs");
     let trace = client.trace(id);
-    assert_eq!(
-        before(&trace, "assigned", "committed"),
-        3,
-        "all three were given before the first was done: {:?}",
-        trace.events
-    );
     assert_eq!(trace.steps.iter().map(|s| s.attempts.len()).collect::<Vec<_>>(), [1, 1, 1]);
     assert!(trace.steps[1].attempts[0].predicted_ms > trace.steps[0].attempts[0].predicted_ms);
 }

@@ -45,6 +45,8 @@ pub enum Order {
 pub struct ProbeOrder {
     /// The ONNX Runtime library the configuration names.
     pub onnxruntime: Option<PathBuf>,
+    /// Whether it is to say which runtimes work.
+    pub runtimes: bool,
     /// Whether bandwidth and compute are measured; that takes up to two seconds.
     pub measure: bool,
 }
@@ -86,12 +88,15 @@ pub enum Word {
         /// What was wrong.
         why: String,
     },
-    /// Which runtimes work on this machine.
-    Probed {
-        /// One entry a runtime.
-        runtimes: Vec<RuntimeAvailability>,
-        /// What was measured.
-        measured: Option<Achieved>,
+    /// Whether a runtime works on this machine; one of several words of a probe.
+    Works {
+        /// Which, and why not.
+        runtime: RuntimeAvailability,
+    },
+    /// What was measured; one of several words of a probe.
+    Measured {
+        /// The figures.
+        achieved: Achieved,
     },
     /// What came of an attempt at the first pass. Chunks before it are an answer that may be shown.
     Attempted {

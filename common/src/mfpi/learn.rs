@@ -2,7 +2,8 @@
 //!
 //! The mean, not that of logarithms: the seconds of a queue add up as means, and a median run is shorter.
 //!
-//! Slowness is believed without limit, speed is not: a node that claims to be fast gains at most a factor of four.
+//! Slowness is believed without limit, speed is not: a node that claims to be fast gains at most a factor of four, and what it says
+//! of its runs is held against the server's own clock.
 
 use super::{Residuals, Terms};
 use std::collections::BTreeMap;
@@ -15,6 +16,10 @@ const FASTEST: f64 = -1.386_294_361_119_890_6; // −ln 4
 const LARGEST: f64 = 16.0;
 /// A phase predicted to take less than this teaches nothing: its ratio is noise of the scheduler and the clock, seconds.
 const SHORTEST_S: f64 = 0.001;
+/// What a run takes beside its phases on a busy machine, folders, processes and messages, seconds: no sign of a lie.
+const BESIDE_S: f64 = 0.5;
+/// A node that was seen to take more than so many times what it says is not believed.
+const UNDERSTATED: f64 = 4.0;
 
 /// What the phases of a run took, seconds; what was not measured is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -34,6 +39,18 @@ impl ActualPhases {
     pub fn from_ms(phases_ms: &BTreeMap<String, f64>) -> Self {
         let seconds = |phase: &str| phases_ms.get(phase).map(|ms| ms / 1e3).filter(|s| s.is_finite() && *s >= 0.0);
         Self { plug_s: seconds("plug"), pre_s: seconds("pre"), dec_s: seconds("dec"), run_s: seconds("run") }
+    }
+
+    /// These phases, unless the server saw the step take `seen_s` seconds without its transfers and they explain less than a quarter
+    /// of that: then what it saw counts as the run.
+    #[must_use]
+    pub fn as_seen(self, seen_s: f64) -> Self {
+        let run_s = self.run_s.unwrap_or(self.pre_s.unwrap_or(0.0) + self.dec_s.unwrap_or(0.0));
+        let told_s = self.plug_s.unwrap_or(0.0) + run_s;
+        if seen_s.is_finite() && seen_s > BESIDE_S + UNDERSTATED * told_s {
+            return Self { run_s: Some(seen_s - self.plug_s.unwrap_or(0.0)), pre_s: None, dec_s: None, ..self };
+        }
+        self
     }
 }
 
@@ -90,6 +107,19 @@ mod tests {
         let after = |seconds| (0..400).fold(Residuals::default(), |r, _| r.learn(&terms(&r), &run(seconds)));
         assert!(terms(&after(1e6)).pre_s > 0.99e6);
         assert!((terms(&after(1e-9)).pre_s - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_node_that_understates_its_runs_is_known_by_the_server_s_clock() {
+        let told = ActualPhases { run_s: Some(0.001), ..ActualPhases::default() };
+        assert_eq!(told.as_seen(10.0).run_s, Some(10.0));
+        assert_eq!(ActualPhases::default().as_seen(2.0).run_s, Some(2.0), "nor does silence help");
+        let apart = ActualPhases { pre_s: Some(0.1), dec_s: Some(0.2), plug_s: Some(1.0), run_s: None };
+        assert_eq!(apart.as_seen(9.0), ActualPhases { run_s: Some(8.0), plug_s: Some(1.0), ..ActualPhases::default() });
+        for honest in [0.4, -1.0, f64::NAN] {
+            assert_eq!(told.as_seen(honest), told, "{honest}");
+        }
+        assert_eq!(apart.as_seen(5.0), apart, "a busy machine takes its time");
     }
 
     #[test]

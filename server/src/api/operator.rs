@@ -97,7 +97,7 @@ impl Operator for OperatorService {
             NodeChanged::Refused(admin) => Err(fault_status(refused(node, deed, admin))),
             NodeChanged::Done { admin, changed, attempts } => {
                 for key in attempts {
-                    self.0.live.end(&key);
+                    self.0.live.end(&key, self.0.store.now());
                     self.0.fleet.tell(node, NodeCommand::Cancel(key.clone(), "its node was removed from the fleet".into()));
                     self.0.watchers.ring(key.request);
                 }

@@ -141,7 +141,7 @@ async fn settle(world: &World, node: NodeId, live: Vec<LiveAttempt>, holding: &[
     }
     if restarted {
         for key in world.store.release_attempts(node, LossReason::AgentRestarted, holding).await? {
-            world.live.end(&key);
+            world.live.end(&key, world.store.now());
             world.watchers.ring(key.request);
         }
         return Ok(());

@@ -20,10 +20,24 @@ struct Running {
     chain: Option<Name>,
 }
 
+/// An attempt that has ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EndedAttempt {
+    /// What ran.
+    pub container: Digest,
+    /// What was predicted for it.
+    pub terms: Terms,
+    /// What it took by this server's clock: since it was assigned, or since an attempt before it ended on the same node, seconds.
+    /// `None` for a member of a chain, which waits for the others.
+    pub held_s: Option<f64>,
+}
+
 /// All live attempts.
 #[derive(Default)]
 pub struct LiveAttempts {
     running: Mutex<BTreeMap<AttemptKey, Running>>,
+    /// When an attempt ended last on each node.
+    ended: Mutex<BTreeMap<NodeId, Instant>>,
     /// Nodes whose attempts have changed.
     touched: Mutex<BTreeSet<NodeId>>,
 }
@@ -44,11 +58,15 @@ impl LiveAttempts {
         self.table().insert(attempt.key.clone(), running);
     }
 
-    /// An attempt has ended; its container and what was predicted for it.
-    pub fn end(&self, key: &AttemptKey) -> Option<(Digest, Terms)> {
+    /// An attempt has ended, however.
+    pub fn end(&self, key: &AttemptKey, now: Instant) -> Option<EndedAttempt> {
         let running = self.table().remove(key)?;
         self.touch(running.node);
-        Some((running.container, running.terms))
+        let before = self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(running.node, now);
+        let since = before.map_or(running.assigned, |before| before.max(running.assigned));
+        let alone = running.chain.is_none();
+        let held_s = alone.then(|| now.since(since).as_secs_f64());
+        Some(EndedAttempt { container: running.container, terms: running.terms, held_s })
     }
 
     /// Nodes that run a step with evidence against it, which must be alone.
@@ -167,6 +185,9 @@ mod tests {
         let behind = LiveAttempt { key: second, predicted_ms: 900.0, chain: Some("s1".parse().unwrap()), ..attempt.clone() };
         live.begin(&behind, Terms::default(), false);
         assert_eq!(live.ends()[&node], vec![Instant(1_900)], "a chain is one assignment");
+        assert_eq!(live.end(&key, Instant(1_400)).unwrap().held_s, Some(0.4));
+        live.begin(&attempt, Terms::default(), false);
+        assert_eq!(live.end(&key, Instant(1_900)).unwrap().held_s, Some(0.5), "it waited for the one before it");
         live.correct(&[]);
         assert!(live.ends().is_empty(), "the store's rows are the truth");
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Steps that are decided about in one pass.
 const BATCH: usize = 512;
 /// How long a claim lasts if this process dies over it.
-const LEASE: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(20);
 
 /// Places what is ready. `afresh`: also what found no room the last time is looked at in full, since it may find none ever.
 pub(super) async fn place_steps(world: &World, afresh: bool) -> Result<(), StoreError> {
@@ -118,7 +118,7 @@ async fn tell_nodes(world: &World, mut assigned: BTreeMap<AttemptKey, (Terms, bo
 pub(crate) fn stop_attempts(world: &World, ended: &Ended) {
     world.claims.forget_request(ended.request);
     for (node, key) in &ended.attempts {
-        world.live.end(key);
+        world.live.end(key, world.store.now());
         world.fleet.tell(*node, NodeCommand::Cancel(key.clone(), format!("the request is {}", ended.state)));
         world.fleet.attempt_ended(*node, key);
     }

@@ -90,7 +90,7 @@ async fn release_lost(world: &World, uptime: Duration) -> Result<(), StoreError>
         }
         for key in world.store.release_attempts(node, LossReason::NodeLost, &[]).await? {
             tracing::info!(%key, %node, "a step went back: its node was lost");
-            world.live.end(&key);
+            world.live.end(&key, world.store.now());
             world.watchers.ring(key.request);
         }
         world.store.drop_holder(node, None).await?;

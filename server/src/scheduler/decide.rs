@@ -232,6 +232,9 @@ impl<'a> Run<'a> {
             fitting_holder: false,
             busy: None,
         };
+        let failed_on = &wanted.step.failed_on;
+        // The node where the step has not failed that is at work, and is soonest.
+        let mut other: Option<(f64, usize)> = None;
         for (index, node) in nodes.iter().enumerate() {
             let held = holds(node, wanted);
             survey.held |= held;
@@ -248,12 +251,21 @@ impl<'a> Run<'a> {
                     if matches!(refused, Refused::NotIdle { .. }) && survey.busy.is_none_or(|(soonest, _)| idle_in_s < soonest) {
                         survey.busy = Some((idle_in_s, index));
                     }
+                    let waits = refused.is_over_soon() && !failed_on.contains(&node.id);
+                    if waits && other.is_none_or(|(soonest, _)| idle_in_s < soonest) {
+                        other = Some((idle_in_s, index));
+                    }
                     survey.refusals.add(node, refused);
                 }
             }
         }
-        let failed = |c: &Ranked| wanted.step.failed_on.contains(&c.id);
-        if survey.ranked.iter().any(|c| !failed(c)) {
+        let failed = |c: &Ranked| failed_on.contains(&c.id);
+        let others = survey.ranked.iter().any(|c| !failed(c));
+        if !others && !survey.ranked.is_empty() && other.is_some() {
+            // It would fail there again, and never be told from a step that only this node fails at.
+            survey.busy = other;
+        }
+        if others || other.is_some() {
             for candidate in survey.ranked.iter().filter(|c| failed(c)) {
                 survey.refusals.add(&nodes[candidate.index], Refused::FailedHere);
             }

@@ -96,6 +96,11 @@ impl Refused<'_> {
         matches!(self, Removed | Runtime { .. } | Accelerators { .. } | MemoryTotal { .. } | Owner { .. })
     }
 
+    /// Whether it ends with the steps that the node has now.
+    pub fn is_over_soon(&self) -> bool {
+        matches!(self, Self::NotIdle { .. } | Self::RunsAlone | Self::NewNode { .. })
+    }
+
     /// The requirement in stable words.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -72,7 +72,8 @@ struct Figures<'s> {
 }
 
 impl<'a> Run<'a> {
-    /// Filters and predictions of every node; `None` when nobody passes, which wants a fuller account.
+    /// Filters and predictions of every node; `None` when nobody passes, or only those where it failed, which wants a fuller
+    /// account.
     pub(super) fn sweep(&mut self, wanted: &Wanted<'a>, nominal: &StepCost) -> Option<Survey<'a>> {
         let pairs = self.columns.pairs(&wanted.step.container)?;
         let mut tally = Tally { counts: [0; RANKS], examples: [[0; EXAMPLES]; RANKS] };
@@ -82,7 +83,12 @@ impl<'a> Run<'a> {
         self.filter(wanted, nominal, pairs, (&mut tally, &mut judged, &mut scratch));
         let figures = self.figures(wanted.step, nominal);
         let failed_here = self.predict_all(wanted, pairs, &figures, (&mut tally, &judged, &mut scratch));
-        let survey = (!scratch.passed.is_empty()).then(|| {
+        let failed_on = &wanted.step.failed_on;
+        // Where it failed before is all that is left: then it matters who else is only at work.
+        let stuck = !failed_on.is_empty()
+            && failed_here.is_empty()
+            && scratch.passed.iter().all(|at| failed_on.contains(&self.nodes[*at as usize].id));
+        let survey = (!stuck && !scratch.passed.is_empty()).then(|| {
             let ranked = self.best(wanted, pairs, &figures, &judged, &mut scratch);
             let mut counts = self.refusals(wanted, nominal, &tally);
             if !failed_here.is_empty() {

@@ -181,6 +181,21 @@ fn a_step_goes_back_where_it_failed_only_when_nobody_else_is_left() {
 }
 
 #[test]
+fn a_step_that_failed_waits_for_others_that_are_only_at_work() {
+    let killer = StepState { failed_on: vec![node_id(1)], alone: true, ..step(1) };
+    let mut busy = node(2);
+    busy.ends.push(Instant(5_000));
+    let s = snapshot(vec![node(1), busy.clone()], vec![killer.clone(), step(2)]);
+    assert_eq!(placed(&s), [None, Some("n1".into())], "it waits, and others go where it does not");
+    let reasons: Vec<_> = decided(&s).report[0].view.refusals.iter().map(|r| r.reason.clone()).collect();
+    assert!(reasons.contains(&"step failed here".to_string()) && reasons.contains(&"not idle".to_string()), "{reasons:?}");
+    busy.ends.clear();
+    assert_eq!(placed(&snapshot(vec![node(1), busy.clone()], vec![killer.clone()])), [Some("n2".into())]);
+    busy.session = SessionState::Offline;
+    assert_eq!(placed(&snapshot(vec![node(1), busy], vec![killer])), [Some("n1".into())], "nobody else is left");
+}
+
+#[test]
 fn assignments_fill_slots_and_one_more_and_then_steps_wait_or_go_elsewhere() {
     let mut s = snapshot(vec![node(1)], (1..=4).map(step).collect());
     assert_eq!(placed(&s), [Some("n1".into()), Some("n1".into()), None, None]);

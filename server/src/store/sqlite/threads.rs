@@ -1,7 +1,8 @@
 //! The threads that own the connections: one writes, two read.
 //!
 //! The writer drains its queue into one transaction, a savepoint for every verb, and answers after the commit: many
-//! verbs share one flush to disk. A verb that fails takes back only itself; a commit that fails takes back all.
+//! verbs share one flush to disk. A verb that fails takes back only itself; a commit that fails takes back all. A transaction
+//! of nothing but what can be worked out again is not flushed: the next flush takes it along, in its order.
 
 use super::clock::StoreClock;
 use super::columns::count;
@@ -25,6 +26,8 @@ const CLOCK_STEP: Duration = Duration::from_secs(10);
 pub(super) trait Job: Send {
     /// Does its work inside a savepoint.
     fn work(&mut self, db: &Db<'_>, site: &Site) -> Result<(), StoreError>;
+    /// Whether it must be on the disk before the caller hears of it.
+    fn is_promise(&self) -> bool;
     /// Tells the caller, once it is known whether the transaction was committed.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -32,6 +35,7 @@ pub(super) trait Job: Send {
 /// A closure with the place where its answer goes.
 pub(super) struct Verb<T, F> {
     work: Option<F>,
+    is_promise: bool,
     outcome: Result<T, StoreError>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -42,9 +46,9 @@ where
     F: FnOnce(&Db<'_>) -> Outcome<T> + Send + 'static,
 {
     /// The verb, and where its answer comes.
-    pub(super) fn queued(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn queued(work: F, is_promise: bool) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Self { work: Some(work), outcome: Err(StoreError::Closed), reply }), answer)
+        (Box::new(Self { work: Some(work), is_promise, outcome: Err(StoreError::Closed), reply }), answer)
     }
 }
 
@@ -60,6 +64,10 @@ where
         self.outcome.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
+    fn is_promise(&self) -> bool {
+        self.is_promise
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         // A caller that has gone away needs no answer; its verb counts all the same.
         let _ = self.reply.send(self.outcome.and_then(|value| committed.map(|()| value)));
@@ -73,6 +81,8 @@ pub(super) struct Writer {
     pub(super) generation: u32,
     pub(super) site: Site,
     pub(super) clock_written: Instant,
+    /// Whether a commit is flushed now.
+    pub(super) flushes: bool,
 }
 
 impl Writer {
@@ -92,7 +102,8 @@ impl Writer {
 
     /// Takes verbs from `batch` into one transaction; leaves those that come after one that SQLite ended.
     fn transaction(&mut self, batch: &mut VecDeque<Box<dyn Job>>) {
-        if let Err(error) = self.conn.execute_batch("BEGIN IMMEDIATE") {
+        let begun = self.flush(batch.iter().any(|job| job.is_promise())).and_then(|()| self.conn.execute_batch("BEGIN IMMEDIATE"));
+        if let Err(error) = begun {
             let error = self.site.tell_sql(&error);
             batch.drain(..).for_each(|job| job.answer(Err(error.clone())));
             return;
@@ -115,8 +126,20 @@ impl Writer {
         taken.into_iter().for_each(|job| job.answer(outcome.clone()));
     }
 
+    /// Sets whether commits are flushed from now on.
+    fn flush(&mut self, flushes: bool) -> rusqlite::Result<()> {
+        if self.flushes != flushes {
+            self.conn.pragma_update(None, "synchronous", if flushes { "FULL" } else { "NORMAL" })?;
+            self.flushes = flushes;
+        }
+        Ok(())
+    }
+
     fn savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
-        let control = |sql: &str| self.conn.execute_batch(sql).map_err(|e| self.site.tell_sql(&e));
+        let control = |sql: &str| {
+            let done = self.conn.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+            done.map(drop).map_err(|e| self.site.tell_sql(&e))
+        };
         control("SAVEPOINT verb")?;
         let db = Db { conn: &self.conn, now: self.clock.now(), wall: self.clock.wall(), generation: self.generation };
         let result = job.work(&db, &self.site);

@@ -15,7 +15,8 @@ impl Journey<'_> {
     pub(super) fn containers(&mut self) -> Result<()> {
         self.account.chapter("containers of a module under the agent's unit")?;
         let stick = self.insert(&SLOTS[0], TOOLS, "tools")?;
-        let runtime = self.guest.sh("ouroctl nodes --output json | grep -o '\"detail\": *\"[^\"]*cgroup[^\"]*\"' | head -n 1")?;
+        let ask = "ouroctl nodes --output json | grep -o '\"detail\": *\"[^\"]*cgroup[^\"]*\"' | head -n 1 | grep .";
+        let runtime = self.guest.until("an OCI runtime is found", SOON, ask)?;
         ensure!(runtime.contains("in the service's own part"), "the cgroups are not the service's own: {runtime}");
         let runtime = runtime.rsplit_once(": ").map_or(runtime.as_str(), |(_, detail)| detail).trim_matches([' ', '"']).to_string();
         self.account.seen("the OCI runtime under the unit", runtime)?;
