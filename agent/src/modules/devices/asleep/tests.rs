@@ -40,7 +40,8 @@ fn machine(home: &Path) {
         (format!("class/block/{SLOT}"), format!("/nvme/nvme0/{SLOT}")),
     ] {
         fs::create_dir_all(sys.join(&at).parent().unwrap()).unwrap();
-        symlink(format!("/sys/{port}/{CARD}{to}"), sys.join(at)).unwrap();
+        let target = HostRoot::recorded(home).sys(&format!("{port}/{CARD}{to}"));
+        symlink(target.as_str(), sys.join(at)).unwrap();
     }
 }
 
