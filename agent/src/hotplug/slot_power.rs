@@ -189,7 +189,7 @@ mod tests {
     fn link(root: &Path, at: &str, to: &str) {
         let path = root.join("sys").join(at);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        symlink(format!("/sys/{to}"), path).unwrap();
+        symlink(HostRoot::recorded(root).sys(to).as_str(), path).unwrap();
     }
 
     /// A machine with an NVMe stick with one partition in a port with a switch.
