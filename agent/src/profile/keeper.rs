@@ -106,7 +106,8 @@ impl ProfileKeeper {
             return;
         }
         let has_figure = before.is_some();
-        if !tokio::task::spawn_blocking(move || bench::is_worth_it_now(has_figure)).await.unwrap_or(false) || self.options.steps.busy() > 0 {
+        if !tokio::task::spawn_blocking(move || bench::is_worth_it_now(has_figure)).await.unwrap_or(false) || self.options.steps.busy() > 0
+        {
             return;
         }
         let options = &self.options.profile;
