@@ -231,3 +231,22 @@ async fn promises_are_flushed_and_what_can_be_worked_out_again_is_not() {
     let (_, levels, ()) = tokio::join!(biased; busy, rest, release);
     assert_eq!(levels, (full, full));
 }
+
+#[tokio::test]
+async fn a_statement_is_planned_once_whatever_is_bound() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home.path().join("fleet.db")).unwrap();
+    let planned_anew = store
+        .write(|db| {
+            let mut planned_anew = 0;
+            let sql = "SELECT id FROM steps WHERE request = ?1 AND plan = ?2 AND state = ?3 AND step_key = ?4";
+            let mut statement = db.conn.prepare(sql)?;
+            for state in ["done", "ready", "done", "assigned"] {
+                statement.exists(rusqlite::params!["r", 1, state, state])?;
+                planned_anew += statement.get_status(rusqlite::StatementStatus::RePrepare);
+            }
+            Ok(planned_anew)
+        })
+        .await;
+    assert_eq!(planned_anew.unwrap(), 0);
+}
