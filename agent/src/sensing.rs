@@ -24,6 +24,7 @@ mod pressure;
 #[cfg(test)]
 pub(crate) mod properties;
 pub mod readings;
+pub mod resident;
 mod round;
 pub mod rtt;
 pub mod scan;
