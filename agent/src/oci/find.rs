@@ -52,7 +52,7 @@ pub struct Finding {
 }
 
 fn says(available: bool, detail: String) -> RuntimeAvailability {
-    RuntimeAvailability { runtime: "oci".into(), available, detail }
+    RuntimeAvailability { runtime: "oci".into(), available, detail, pending: false }
 }
 
 /// Removes what an earlier run of this agent left, then looks for a runtime that works. Takes as long as the runtimes do, at most

@@ -34,7 +34,7 @@ impl Found {
     pub fn runtimes(&self) -> Vec<RuntimeAvailability> {
         let of = |name: &str| {
             let known = self.known.iter().find(|r| r.runtime == name).cloned();
-            known.unwrap_or_else(|| unavailable(name, "still being tried"))
+            known.unwrap_or_else(|| RuntimeAvailability { pending: true, ..unavailable(name, "still being tried") })
         };
         RUNTIMES.map(of).to_vec()
     }
@@ -51,7 +51,7 @@ impl Found {
 }
 
 fn unavailable(runtime: &str, why: &str) -> RuntimeAvailability {
-    RuntimeAvailability { runtime: runtime.into(), available: false, detail: why.into() }
+    RuntimeAvailability { runtime: runtime.into(), available: false, detail: why.into(), pending: false }
 }
 
 /// What the search needs.

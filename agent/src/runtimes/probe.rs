@@ -13,7 +13,7 @@ use std::io;
 /// What the pipe said.
 pub fn probe(order: &ProbeOrder, tell: &mut dyn FnMut(Word) -> io::Result<()>) -> io::Result<()> {
     let says = |runtime: &str, available, detail: String| Word::Works {
-        runtime: RuntimeAvailability { runtime: runtime.into(), available, detail },
+        runtime: RuntimeAvailability { runtime: runtime.into(), available, detail, pending: false },
     };
     if order.runtimes {
         tell(says("builtin", true, format!("ouro-agent {}", env!("CARGO_PKG_VERSION"))))?;
