@@ -10,6 +10,7 @@ use crate::sensing::{ReportOptions, report};
 use crate::workers::WorkerOptions;
 use crate::workers::probe::probe;
 use crate::workers::protocol::ProbeOrder;
+use bench::Known;
 use ouro_common::device::{Achieved, HardwareReport, NodeProfile, Warning};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::BootId;
@@ -77,18 +78,23 @@ pub async fn find_out(options: &ProfileOptions) -> NodeProfile {
     let config = &options.config;
     let file = options.home.agent("bench.json");
     let known = bench::read(&file);
-    let unfit = match known {
+    let unfit = match known.achieved.and(known.speeds.map(|_| ())) {
         None => tokio::task::spawn_blocking(bench::unfit_now).await.ok().flatten(),
         Some(_) => None,
     };
-    let order = ProbeOrder { onnxruntime: config.onnxruntime.clone(), measure: known.is_none() && unfit.is_none() };
-    let (runtimes, fresh) = probe(&options.workers, order).await;
-    if let Some(achieved) = fresh {
-        bench::keep(&file, achieved);
+    let order = ProbeOrder {
+        onnxruntime: config.onnxruntime.clone(),
+        measure: known.achieved.is_none() && unfit.is_none(),
+        disk: (known.speeds.is_none() && unfit.is_none()).then(|| options.home.agent("")),
+    };
+    let found = probe(&options.workers, order).await;
+    let known = known.and(Known { achieved: found.achieved, speeds: found.speeds });
+    if found.achieved.is_some() || found.speeds.is_some() {
+        bench::keep(&file, known);
     }
-    let achieved = known.or(fresh);
+    let achieved = known.achieved;
     let mut hardware = read_hardware(&options.root, achieved).await;
-    if let Some(why) = unfit {
+    if let Some(why) = unfit.filter(|_| achieved.is_none()) {
         let problem = format!("not measured: {why}; it is measured when that is over and the machine is idle");
         hardware.warnings.push(Warning { path: "bandwidth".into(), problem });
     }
@@ -97,11 +103,11 @@ pub async fn find_out(options: &ProfileOptions) -> NodeProfile {
         hostname: host_name(),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         boot: options.boot,
-        runtimes,
+        runtimes: found.runtimes,
         bandwidth_bytes_per_s: achieved.map(|a| a.all_threads.read_bytes_per_s),
         flops_per_s: achieved.map(|a| a.flops_per_s),
-        disk_bytes_per_s: None,
-        hash_bytes_per_s: None,
+        disk_bytes_per_s: known.speeds.and_then(|s| s.disk_bytes_per_s),
+        hash_bytes_per_s: known.speeds.and_then(|s| s.hash_bytes_per_s),
         slots: config.slots(logical_cpus()),
         first_pass_model: first_pass_model(config),
         hardware,

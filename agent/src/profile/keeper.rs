@@ -3,6 +3,7 @@
 //! Events of the kernel only say "look again"; where there are none, the machine is looked at every few minutes. A profile is
 //! published when the node has become another, not when one of its readings moved.
 
+use super::bench::Known;
 use super::{ProfileOptions, bench, read_hardware};
 use crate::sensing::doorbell::Doorbell;
 use crate::steps::Steps;
@@ -85,15 +86,31 @@ impl ProfileKeeper {
             return;
         }
         let options = &self.options.profile;
-        let order = ProbeOrder { onnxruntime: options.config.onnxruntime.clone(), measure: true };
-        let (_, Some(achieved)) = probe(&options.workers, order).await else {
-            return;
-        };
+        let file = options.home.agent("bench.json");
+        let disk = Some(options.home.agent(""));
+        let order = ProbeOrder { onnxruntime: options.config.onnxruntime.clone(), measure: true, disk };
+        let found = probe(&options.workers, order).await;
+        let Some(achieved) = found.achieved else { return };
         if bench::is_better(&achieved, before.as_ref()) {
-            bench::keep(&options.home.agent("bench.json"), achieved);
+            let known = bench::read(&file).and(Known { achieved: Some(achieved), speeds: found.speeds });
+            bench::keep(&file, known);
+            self.learn_speeds(known);
             let hardware = read_hardware(&options.root, Some(achieved)).await;
             self.publish(hardware, "measured again on an idle machine");
         }
+    }
+
+    /// Takes over what was measured of disk and hashing; it is told with the hardware.
+    fn learn_speeds(&self, known: Known) {
+        let Some(speeds) = known.speeds else { return };
+        self.profile.send_if_modified(|profile| {
+            *profile = Arc::new(NodeProfile {
+                disk_bytes_per_s: speeds.disk_bytes_per_s,
+                hash_bytes_per_s: speeds.hash_bytes_per_s,
+                ..NodeProfile::clone(profile)
+            });
+            false
+        });
     }
 
     fn publish(&self, hardware: HardwareReport, why: &str) {

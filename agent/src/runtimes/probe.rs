@@ -1,7 +1,7 @@
 //! Which runtimes work on this machine, and what it achieves: found out in a worker, since a library can crash its process.
 
 use super::onnx;
-use crate::sensing::bandwidth;
+use crate::sensing::{bandwidth, speeds};
 use crate::workers::protocol::{ProbeOrder, Word};
 use ouro_common::device::RuntimeAvailability;
 use ouro_engine::onnx::OnnxRuntime;
@@ -22,5 +22,6 @@ pub fn probe(order: &ProbeOrder) -> Word {
         onnx,
     ];
     let measured = if order.measure { bandwidth::measure() } else { None };
-    Word::Probed { runtimes, measured }
+    let speeds = order.disk.as_deref().map(speeds::measure);
+    Word::Probed { runtimes, measured, speeds }
 }

@@ -3,6 +3,7 @@
 //! Inputs and outputs are files; only their names travel here, so a line stays short. Longer ones are refused.
 
 use crate::runtimes::{Job, JobError, Load};
+use crate::sensing::speeds::Speeds;
 use ouro_common::device::{Achieved, RuntimeAvailability};
 use ouro_common::envelope::FirstPassReport;
 use ouro_common::step::FailureClass;
@@ -47,6 +48,8 @@ pub struct ProbeOrder {
     pub onnxruntime: Option<PathBuf>,
     /// Whether bandwidth and compute are measured; that takes up to two seconds.
     pub measure: bool,
+    /// The folder whose medium is measured, and hashing with it; that takes half a second.
+    pub disk: Option<PathBuf>,
 }
 
 /// A prompt for the first pass.
@@ -92,6 +95,8 @@ pub enum Word {
         runtimes: Vec<RuntimeAvailability>,
         /// What was measured.
         measured: Option<Achieved>,
+        /// What was measured of disk and hashing.
+        speeds: Option<Speeds>,
     },
     /// What came of an attempt at the first pass. Chunks before it are an answer that may be shown.
     Attempted {
