@@ -8,8 +8,8 @@ use crate::local_api::{ApiOptions, LocalApi, StatusSource};
 use crate::logs::LogBook;
 use crate::metric::{MetricServer, render};
 use crate::modules::{DevicesOptions, ModuleFolder, Modules, ModulesOptions, ModulesService, TrustedKeys};
-use crate::oci::{self, Oci, OciOptions};
-use crate::profile::{self, ProfileKeeper, ProfileKeeperOptions, ProfileOptions};
+use crate::oci::OciOptions;
+use crate::profile::{self, Containers, Figures, ProfileKeeper, ProfileKeeperOptions, ProfileOptions, Search, SearchOptions};
 use crate::requests::{Journal, Requests, RequestsOptions};
 use crate::sensing::doorbell::Doorbell;
 use crate::sensing::host_root::HostRoot;
@@ -29,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The time the parts have to end after a signal, before the process does.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// How long the first announcement waits for runtimes that are being tried; what is found later is told later.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// What an agent needs from outside.
 pub struct Options {
@@ -66,7 +69,7 @@ struct Parts {
     api: LocalApi,
     steps: Steps,
     pool: Pool,
-    oci: Option<Oci>,
+    search: Search,
     metrics: Option<(MetricServer, Metrics)>,
 }
 
@@ -161,7 +164,17 @@ impl Service {
         }
     }
 
-    fn steps(&self, modules: &Modules, link: &Link, oci: Option<Oci>) -> (Pool, Steps) {
+    /// Begins to look for what runs containers here.
+    fn search(&self, root: &HostRoot, figures: &Figures) -> Search {
+        Search::begin(SearchOptions {
+            workers: self.workers(None),
+            onnxruntime: self.options.config.onnxruntime.clone(),
+            measure: figures.wanted(&self.options.home),
+            oci: self.oci(root),
+        })
+    }
+
+    fn steps(&self, modules: &Modules, link: &Link, containers: Containers) -> (Pool, Steps) {
         let slots = self.options.config.slots(profile::logical_cpus());
         let threads = usize::try_from(self.threads()).unwrap_or(1);
         let pool = Pool::new(PoolOptions {
@@ -173,7 +186,7 @@ impl Service {
             work: self.options.home.agent("running"),
             slots,
             pool: pool.clone(),
-            oci,
+            containers,
             logs: self.logs.clone(),
             modules: modules.clone(),
             spool: self.spool.clone(),
@@ -200,25 +213,26 @@ impl Service {
         let keys = TrustedKeys::open(self.options.home.agent("trusted-keys.json"));
         let doorbell = Doorbell::listen_to_modules().map(Arc::new);
         let (mut watcher, modules) = ModulesService::new(self.modules(&root, &keys, doorbell));
-        let containers = oci::find(self.oci(&root)).await;
-        let (pool, steps) = self.steps(&modules, &link, containers.runtime.clone());
+        let figures = Figures::look(&self.options.home).await;
+        let search = self.search(&root, &figures);
+        let (pool, steps) = self.steps(&modules, &link, search.containers());
         // It ends with the watcher.
         drop(tokio::spawn(pool.clone().follow(modules.clone())));
         let (mut vitals, readings) = Vitals::new(VitalsOptions {
             root: root.clone(),
             pool: pool.clone(),
             modules: modules.clone(),
+            containers: search.containers(),
             on_unplug: self.options.config.power.on_unplug,
         });
         // The first announcement and the hello must be whole: what is missing in them counts as gone.
         let made_from = self.profile_options(&root);
-        let ((), mut found) = tokio::join!(watcher.look(), profile::find_out(&made_from));
-        tracing::info!(available = containers.says.available, detail = containers.says.detail, "the oci runtime");
-        found.runtimes.retain(|r| r.runtime != containers.says.runtime);
-        found.runtimes.push(containers.says);
+        let later = search.found();
+        let ((), found) = tokio::join!(watcher.look(), search.settle(FIRST_LOOK));
+        let first = profile::describe(&made_from, figures, &found).await;
         // After the measuring: it would look like foreign load.
         vitals.look().await;
-        let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone() }, found);
+        let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone(), found: later }, first);
         let requests = self.requests(link, readings.clone());
         let metrics = match self.options.config.metrics {
             Some(address) => Some((MetricServer::bind(address).await.map_err(metric_fault)?, (profile.clone(), readings.clone()))),
@@ -241,7 +255,6 @@ impl Service {
         });
         let joined = JoinedAs { server, ..self.joined.clone() };
         let spool = self.spool.clone();
-        let profile = profile.borrow().clone();
         let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
         let api = LocalApi::open(ApiOptions {
             socket: self.options.home.socket().to_path_buf(),
@@ -249,7 +262,7 @@ impl Service {
             requests: requests.clone(),
             status,
         })?;
-        Ok(Parts { watcher, vitals, keeper, uplink, requests, api, steps, pool, oci: containers.runtime, metrics })
+        Ok(Parts { watcher, vitals, keeper, uplink, requests, api, steps, pool, search, metrics })
     }
 
     /// Runs until `stop`.
@@ -281,11 +294,12 @@ impl Service {
             ended = &mut session => Some(ended),
         };
         tracing::info!("stopping");
-        let (steps, pool, oci) = (parts.steps, parts.pool, parts.oci);
+        let (steps, pool, search) = (parts.steps, parts.pool, parts.search);
         let goodbye = async {
             drain.cancel();
             steps.drain().await;
             pool.clear();
+            let oci = search.containers().borrow().clone();
             if let Some(oci) = oci {
                 oci.tidy().await;
             }

@@ -15,6 +15,8 @@ mod exit_program;
 mod find;
 mod inside;
 mod layer_rules;
+mod orphans;
+mod roster;
 mod run;
 mod seccomp;
 mod tar_stream;

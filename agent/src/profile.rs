@@ -8,17 +8,17 @@ use crate::sensing::host_root::{HostRoot, PROCFS_LIMIT};
 use crate::sensing::nvml::{LiveNvml, NoNvml, NvidiaSource};
 use crate::sensing::{ReportOptions, report};
 use crate::workers::WorkerOptions;
-use crate::workers::probe::probe;
-use crate::workers::protocol::ProbeOrder;
-use bench::Known;
 use ouro_common::device::{Achieved, HardwareReport, NodeProfile, Warning};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::BootId;
+use std::path::PathBuf;
 
 pub use keeper::{ProfileKeeper, ProfileKeeperOptions};
+pub use search::{Containers, Found, Search, SearchOptions};
 
 mod bench;
 mod keeper;
+mod search;
 
 /// The machine that is read: the live one, or the recorded one that the configuration names.
 ///
@@ -72,29 +72,40 @@ pub struct ProfileOptions {
     pub boot: BootId,
 }
 
-/// Finds out what this node is. Measures once for each machine and kernel, which takes up to two seconds, but not on a battery
-/// or near the heat limit.
-pub async fn find_out(options: &ProfileOptions) -> NodeProfile {
-    let config = &options.config;
-    let file = options.home.agent("bench.json");
-    let known = bench::read(&file);
-    let unfit = match known.achieved.and(known.speeds.map(|_| ())) {
-        None => tokio::task::spawn_blocking(bench::unfit_now).await.ok().flatten(),
-        Some(_) => None,
-    };
-    let order = ProbeOrder {
-        onnxruntime: config.onnxruntime.clone(),
-        measure: known.achieved.is_none() && unfit.is_none(),
-        disk: (known.speeds.is_none() && unfit.is_none()).then(|| options.home.agent("")),
-    };
-    let found = probe(&options.workers, order).await;
-    let known = known.and(Known { achieved: found.achieved, speeds: found.speeds });
-    if found.achieved.is_some() || found.speeds.is_some() {
-        bench::keep(&file, known);
+/// The figures of this machine that are known before anything is tried.
+pub struct Figures {
+    /// What was measured at an earlier start.
+    known: Option<Achieved>,
+    /// Why nothing is measured now.
+    unfit: Option<String>,
+}
+
+impl Figures {
+    /// Looks what is known. The machine is measured once for each machine and kernel, which takes up to two seconds, but not on a
+    /// battery or near the heat limit.
+    pub async fn look(home: &AgentHome) -> Self {
+        let known = bench::read(&home.agent("bench.json"));
+        let unfit = match known {
+            None => tokio::task::spawn_blocking(bench::unfit_now).await.ok().flatten(),
+            Some(_) => None,
+        };
+        Self { known, unfit }
     }
-    let achieved = known.achieved;
+
+    /// Where a measurement is to be kept, if one is to be made.
+    pub fn wanted(&self, home: &AgentHome) -> Option<PathBuf> {
+        (self.known.is_none() && self.unfit.is_none()).then(|| home.agent("bench.json"))
+    }
+}
+
+/// What this node is, as far as it has been found out.
+pub async fn describe(options: &ProfileOptions, figures: Figures, found: &Found) -> NodeProfile {
+    let config = &options.config;
+    let Figures { known, unfit } = figures;
+    let achieved = known.or(found.achieved);
+    let speeds = found.speeds.or_else(|| bench::read_speeds(&options.home.agent("bench.json")));
     let mut hardware = read_hardware(&options.root, achieved).await;
-    if let Some(why) = unfit.filter(|_| achieved.is_none()) {
+    if let Some(why) = unfit {
         let problem = format!("not measured: {why}; it is measured when that is over and the machine is idle");
         hardware.warnings.push(Warning { path: "bandwidth".into(), problem });
     }
@@ -103,11 +114,11 @@ pub async fn find_out(options: &ProfileOptions) -> NodeProfile {
         hostname: host_name(),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         boot: options.boot,
-        runtimes: found.runtimes,
+        runtimes: found.runtimes(),
         bandwidth_bytes_per_s: achieved.map(|a| a.all_threads.read_bytes_per_s),
         flops_per_s: achieved.map(|a| a.flops_per_s),
-        disk_bytes_per_s: known.speeds.and_then(|s| s.disk_bytes_per_s),
-        hash_bytes_per_s: known.speeds.and_then(|s| s.hash_bytes_per_s),
+        disk_bytes_per_s: speeds.and_then(|s| s.disk_bytes_per_s),
+        hash_bytes_per_s: speeds.and_then(|s| s.hash_bytes_per_s),
         slots: config.slots(logical_cpus()),
         first_pass_model: first_pass_model(config),
         hardware,

@@ -5,7 +5,7 @@
 
 use host_root::HostRoot;
 use nvml::{NvidiaReport, NvidiaSource};
-use ouro_common::device::{Achieved, HardwareReport, Machine, MemoryKind};
+use ouro_common::device::{Achieved, HardwareReport, Machine};
 use round::Round;
 use scan::Scan;
 
@@ -54,14 +54,21 @@ pub fn report(root: &HostRoot, options: ReportOptions) -> HardwareReport {
         let (cpu, functions) = (cpu.clone(), functions.clone());
         round.read("machine", move |scan| kind::is_virtual(scan, &cpu, &functions))
     };
-    let numa = round.read("numa", memory::read_nodes);
+    let numa = {
+        let (model, functions) = (cpu.cpu.model.clone(), functions.clone());
+        round.read("numa", move |scan| {
+            let mut nodes = memory::read_nodes(scan);
+            memory::owner::assign(scan, &functions, model.as_deref(), &mut nodes);
+            nodes
+        })
+    };
     let nodes = numa.clone();
     let mut memory = round.read("memory", move |scan| memory::read(scan, &nodes));
     memory.bandwidth_bytes_per_s = options.achieved.map(|a| a.all_threads.read_bytes_per_s);
     memory.bandwidth_source = options.achieved.filter(|_| !root.is_live()).map(|_| "host".to_string());
     memory.achieved = options.achieved;
     memory.theoretical = round.read("memory modules", move |scan| memory::modules::read(scan, virtual_machine));
-    let host_nodes = numa.iter().filter(|n| n.kind == MemoryKind::Host && n.logical_cpus.unwrap_or(0) > 0).count();
+    let host_nodes = memory::count_host_nodes(&numa, cpu.cpu.logical);
     let kind = {
         let cpu = cpu.clone();
         round.read("machine", move |scan| kind::read(scan, &cpu, host_nodes, virtual_machine))

@@ -4,6 +4,7 @@
 
 use crate::config::OnUnplug;
 use crate::modules::Modules;
+use crate::profile::Containers;
 use crate::sensing::doorbell::Doorbell;
 use crate::sensing::host_root::HostRoot;
 use crate::sensing::nvml::LiveNvml;
@@ -33,6 +34,8 @@ pub struct VitalsOptions {
     pub pool: Pool,
     /// The containers: a worker of one that is gone is given up.
     pub modules: Modules,
+    /// What runs containers that are programs: their processor time is this agent's own.
+    pub containers: Containers,
     /// What a pulled cable means.
     pub on_unplug: OnUnplug,
 }
@@ -54,7 +57,7 @@ impl Vitals {
             sensors.push(Sensor::nvidia(&LiveNvml));
         }
         let turn = Arc::new(Semaphore::new(1));
-        let own = Own::new(options.pool, options.modules);
+        let own = Own::new(options.pool, options.modules, options.containers);
         let senses = sensors
             .into_iter()
             .map(|sensor| Sense::new(sensor, options.root.clone(), own.clone(), turn.clone()))

@@ -3,7 +3,7 @@
 use ouro_agent::logs::LogWriter;
 use ouro_agent::modules::{Installed, Source, builtin_container};
 use ouro_agent::runtimes::Job;
-use ouro_agent::workers::probe::probe;
+use ouro_agent::workers::probe::{Finding, probe};
 use ouro_agent::workers::protocol::ProbeOrder;
 use ouro_agent::workers::{Pool, PoolOptions, RunFailure, WorkerOptions};
 use ouro_common::step::{Evidence, FailureClass};
@@ -106,10 +106,12 @@ async fn a_program_that_is_no_worker_is_a_failure_to_load() {
 
 #[tokio::test]
 async fn a_missing_onnx_runtime_is_said_with_its_remedy() {
-    let order = ProbeOrder { onnxruntime: Some("/nowhere/libonnxruntime.so".into()), measure: false, disk: None };
-    let found = probe(&workers(), order).await;
-    let of = |name: &str| found.runtimes.iter().find(|r| r.runtime == name).unwrap();
+    let order = ProbeOrder { onnxruntime: Some("/nowhere/libonnxruntime.so".into()), runtimes: true, measure: None };
+    let mut found = vec![];
+    probe(&workers(), order, |finding| found.push(finding)).await.unwrap();
+    let runtimes: Vec<_> = found.iter().filter_map(|f| if let Finding::Runtime(r) = f { Some(r) } else { None }).collect();
+    let of = |name: &str| runtimes.iter().find(|r| r.runtime == name).unwrap();
     assert!(of("builtin").available && of("gguf").available && !of("onnx").available);
     assert!(of("onnx").detail.contains("/nowhere/libonnxruntime.so"), "{}", of("onnx").detail);
-    assert!(found.achieved.is_none() && found.speeds.is_none(), "{found:?}");
+    assert_eq!(found.len(), 3, "and nothing was measured: {found:?}");
 }

@@ -51,6 +51,29 @@ impl fmt::Display for Principal {
     }
 }
 
+/// A principal's name that no principal has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names nobody: it is operator:NAME, client:NAME or node:ID/uid:NUMBER")]
+pub struct NotAPrincipal(String);
+
+impl std::str::FromStr for Principal {
+    type Err = NotAPrincipal;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let node = |rest: &str| {
+            let (node, uid) = rest.split_once("/uid:")?;
+            Some(Self::Node { node: node.parse().ok()?, uid: uid.parse().ok()? })
+        };
+        match text.split_once(':') {
+            Some(("operator", name)) => Some(Self::Operator(name.into())),
+            Some(("client", name)) => Some(Self::Client(name.into())),
+            Some(("node", rest)) => node(rest),
+            _ => None,
+        }
+        .ok_or_else(|| NotAPrincipal(text.into()))
+    }
+}
+
 /// Which nodes may see a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -265,6 +288,18 @@ mod tests {
 
     fn envelope(prompt: &str) -> Envelope {
         Envelope::new(RequestId::from_parts(1, [1; 10]), Principal::Operator("admin".into()), prompt)
+    }
+
+    #[test]
+    fn a_principal_is_read_as_it_is_written() {
+        let node = NodeId::from_parts(3, [5; 10]);
+        let all = [Principal::Operator("a:b".into()), Principal::Client(String::new()), Principal::Node { node, uid: 1000 }];
+        for principal in all {
+            assert_eq!(principal.to_string().parse(), Ok(principal));
+        }
+        for nobody in ["", "ada", "root:ada", "node:x/uid:1", &format!("node:{node}"), &format!("node:{node}/uid:-1")] {
+            assert!(nobody.parse::<Principal>().unwrap_err().to_string().contains("names nobody"), "{nobody}");
+        }
     }
 
     #[test]

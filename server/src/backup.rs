@@ -1,4 +1,5 @@
-//! `ouro-server backup` and `restore`: the CA, the store as it is at one moment, and the blobs that it needs, in one tar file.
+//! `ouro-server backup` and `restore`: the CA, the keys it trusts, the store as it is at one moment, and the blobs that it needs, in
+//! one tar file.
 //!
 //! A backup is taken while the server runs. A restored store gives epochs of a new generation, so that nothing which
 //! agents still do for the old one is mistaken for its own.
@@ -27,6 +28,8 @@ const CA_KEY: &str = "ca-key.pem";
 const STORE: &str = "store.db";
 const BLOBS: &str = "blobs/";
 const OPERATOR: &str = "operator/";
+/// Without them every module in the fleet would be untrusted.
+const TRUSTED_KEYS: &str = "trusted-keys/";
 
 /// What a backup says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +95,9 @@ pub fn backup(home: &Home, file: &Path, now: WallTime) -> Result<BackedUp, Fault
             other => other?,
         }
     }
-    add_operator(&mut archive, home)?;
+    add_folder(&mut archive, TRUSTED_KEYS, &files.trusted_keys())?;
+    // The operator may have moved to another machine.
+    add_folder(&mut archive, OPERATOR, &home.operator())?;
     let out = archive.into_inner().map_err(failed)?;
     out.sync_all().map_err(failed)?;
     let bytes = out.metadata().map_err(failed)?.len();
@@ -101,18 +106,17 @@ pub fn backup(home: &Home, file: &Path, now: WallTime) -> Result<BackedUp, Fault
     Ok(BackedUp { store, gone, bytes })
 }
 
-fn add_operator(archive: &mut tar::Builder<File>, home: &Home) -> Result<(), Fault> {
-    let folder = home.operator();
-    let entries = match fs::read_dir(&folder) {
+/// The files of a folder, which need not be there.
+fn add_folder(archive: &mut tar::Builder<File>, prefix: &str, folder: &Path) -> Result<(), Fault> {
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        // The operator may have moved to another machine.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(io_fault(&folder, &e)),
+        Err(e) => return Err(io_fault(folder, &e)),
     };
     for entry in entries {
-        let path = entry.map_err(|e| io_fault(&folder, &e))?.path();
+        let path = entry.map_err(|e| io_fault(folder, &e))?.path();
         if let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_file()) {
-            add_file(archive, &format!("{OPERATOR}{name}"), &path)?;
+            add_file(archive, &format!("{prefix}{name}"), &path)?;
         }
     }
     Ok(())

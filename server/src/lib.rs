@@ -13,6 +13,7 @@ pub mod interpreter;
 pub mod lock;
 pub mod log_calls;
 pub mod node_events;
+mod offers;
 pub mod reconcile;
 pub mod relay;
 pub mod result;

@@ -5,6 +5,7 @@ use crate::fleet::Fleet;
 use crate::handover::Handovers;
 use crate::interpreter::Interpreter;
 use crate::log_calls::LogCalls;
+use crate::offers;
 use crate::reconcile::{Claims, LiveAttempts};
 use crate::relay::Relay;
 use crate::scheduler::Columns;
@@ -13,14 +14,13 @@ use crate::store::{NodeRecord, Store, StoreError, Ticker};
 use crate::trust::TrustedKeys;
 use crate::watch::Watchers;
 
-use ouro_common::container::{Container, Manifest};
-use ouro_common::device::NodeProfile;
+use ouro_common::container::Manifest;
 use ouro_common::id::{Digest, InstanceId, NodeId};
 use ouro_common::mfpi::Residuals;
 
 use ouro_common::plan::Catalogue;
 use ouro_proto::identity::Authority;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
@@ -237,22 +237,8 @@ impl World {
     }
 
     /// The containers that plans may use: those of connected nodes, or of all known ones.
-    ///
-    /// A version that no node has the runtime for is left out where another of the same name can be run: the highest that can
-    /// be run is what a plan wants. Where none can, it stays, so that the refusal names the runtime.
     pub async fn catalogue(&self, connected_only: bool) -> Result<Catalogue, StoreError> {
         let nodes = self.nodes().await?;
-        let chosen = nodes.iter().filter(|n| !connected_only || self.fleet.is_connected(n.id));
-        let offers = chosen.flat_map(|n| n.announcement.ready_containers().map(move |c| (has_runtime(n.profile.as_deref(), c), c)));
-        let (able, unable): (Vec<_>, Vec<_>) = offers.partition(|(able, _)| *able);
-        let names: HashSet<_> = able.iter().map(|(_, c)| &c.manifest.name).collect();
-        let rest = unable.iter().filter(|(_, c)| !names.contains(&c.manifest.name));
-        Ok(Catalogue::new(able.iter().chain(rest).map(|(_, c)| (*c).clone())))
+        Ok(offers::catalogue(nodes.iter().filter(|n| !connected_only || self.fleet.is_connected(n.id))))
     }
-}
-
-/// Whether a node with this profile runs such containers; one that has not said yet is believed to.
-fn has_runtime(profile: Option<&NodeProfile>, container: &Container) -> bool {
-    let runtime = container.manifest.runtime.name();
-    profile.is_none_or(|p| p.runtimes.iter().any(|r| r.available && r.runtime == runtime))
 }

@@ -6,14 +6,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Thirty-two sums side by side, as the agent has them: one alone would wait for its own additions, not for memory. */
+static double sum_of(const double *values, size_t n) {
+    double sums[32] = {0}, sum = 0;
+    for (size_t i = 0; i + 32 <= n; i += 32)
+        for (int lane = 0; lane < 32; lane++) sums[lane] += values[i + lane];
+    for (int lane = 0; lane < 32; lane++) sum += sums[lane];
+    return sum;
+}
+
 static double best_of(int kernel, double *a, double *b, double *c, size_t n, int threads) {
     double best = 1e9, sum = 0;
     for (int pass = 0; pass < 40; pass++) {
         double begun = omp_get_wtime();
         switch (kernel) {
         case 0:
-#pragma omp parallel for simd num_threads(threads) reduction(+ : sum) schedule(static)
-            for (size_t i = 0; i < n; i++) sum += a[i] + b[i] + c[i];
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
+            {
+                size_t share = n / threads, from = share * omp_get_thread_num();
+                sum += sum_of(a + from, share) + sum_of(b + from, share) + sum_of(c + from, share);
+            }
             break;
         case 1:
 #pragma omp parallel for simd num_threads(threads) schedule(static)

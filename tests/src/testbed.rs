@@ -1,9 +1,11 @@
 //! A machine that umockdev makes up, in which an agent runs as on a live one, and whose cables and devices a test pulls.
 
 use crate::assets::tree;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use crate::wait::{SHORT, eventually};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,8 +61,17 @@ impl Testbed {
             Some(file) => format!("add {}\n", folder.join(file).display()),
             None => format!("{line}\n"),
         });
-        let mut pipe = OpenOptions::new().write(true).open(&self.commands).expect("the bed reads its commands");
-        pipe.write_all(lines.collect::<String>().as_bytes()).expect("the bed takes commands");
+        self.tell(&lines.collect::<String>());
+    }
+
+    /// Carries out commands, a line each, as `bed.c` takes them.
+    ///
+    /// # Panics
+    /// When nobody reads the pipe: umockdev ends the bed where it cannot do what it is told.
+    pub fn tell(&self, lines: &str) {
+        let open = || OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&self.commands).ok();
+        let mut pipe = eventually("the bed to read its commands", SHORT, open);
+        pipe.write_all(lines.as_bytes()).expect("the bed takes commands");
     }
 }
 

@@ -36,6 +36,9 @@ fn a_restored_fleet_goes_on_and_honours_nothing_given_out_before() {
     });
     let home = fleet.server.home().to_path_buf();
     let file = fleet.path("fleet.tar");
+    let _ = fleet.operator().run(&["module", "keygen", "--no-password"]).exits(0);
+    let _ = fleet.operator().run(&["module", "trust", &home.join("module.pub").display().to_string()]).exits(0);
+    let trusted = fleet.operator().run(&["module", "trusted"]).exits(0).says("module").stdout;
     let (taken, words) = server(&home, &["backup", &file.display().to_string()]);
     assert!(taken && words.contains("requests  2") && words.contains("nodes     1"), "{words}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
@@ -61,6 +64,7 @@ fn a_restored_fleet_goes_on_and_honours_nothing_given_out_before() {
     assert!(done_so && words.contains("generation   2") && words.contains("moved aside"), "{words}");
 
     fleet.server.restart();
+    assert_eq!(fleet.operator().run(&["module", "trusted"]).exits(0).stdout, trusted, "its modules stay trusted");
     let mut client = fleet.client();
     assert_eq!(client.finished(running).state, RequestState::Done, "the agent came back by itself");
     let attempts: Vec<_> = client.trace(running).steps.remove(0).attempts.into_iter().map(|a| (a.epoch.to_string(), a.state)).collect();

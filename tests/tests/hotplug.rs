@@ -2,81 +2,17 @@
 //!
 //! The devices are loop devices over images from `ouroctl module build`; each node looks at slots of its own.
 
-use ouro_common::document::{EventsDocument, ModuleView, ModulesDocument};
+use ouro_common::document::EventsDocument;
 use ouro_common::envelope::Envelope;
 use ouro_common::module::ModuleState;
 use ouro_common::step::{AttemptState, RequestState};
-use ouro_tests::{Fleet, FleetOptions, LoopDevice, NodeOptions, SHORT, assets, ensure_udevd, eventually, request, single_step, skipped};
+use ouro_tests::ground::{Ground, build, told};
+use ouro_tests::{Fleet, LoopDevice, NodeOptions, SHORT, assets, eventually, request, single_step};
 use serde_json::json;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
-
-/// A fleet, a signed module with a container that sleeps, and a free loop device; `None` where this machine has no such devices.
-struct Ground {
-    fleet: Fleet,
-    image: PathBuf,
-    device: LoopDevice,
-}
-
-impl Ground {
-    fn new() -> Option<Self> {
-        let fleet = Fleet::with(&FleetOptions::default());
-        let containers = fleet.path("containers");
-        assets::module_with(&containers, &["noop", "keywords"]);
-        let image = fleet.path("module.img");
-        let _ = fleet.operator().run(&["module", "keygen", "--no-password"]);
-        build(&fleet, &containers, &image, true);
-        let found = ensure_udevd().and_then(|()| LoopDevice::over(&image));
-        let device = found.inspect_err(|why| skipped(why)).ok()?;
-        device.detach();
-        Some(Self { fleet, image, device })
-    }
-
-    fn trust(&self) {
-        let key = self.fleet.server.home().join("module.pub").display().to_string();
-        let _ = self.fleet.operator().run(&["module", "trust", &key]).exits(0);
-    }
-
-    fn plug(&self, image: &Path) {
-        self.device.attach(image).unwrap();
-    }
-
-    /// The module in the ground's device, once it is in this state.
-    fn module(&self, state: ModuleState) -> ModuleView {
-        let slot = self.device.slot();
-        eventually(&format!("{slot} {state:?}"), SHORT, || {
-            modules(&self.fleet).into_iter().find(|m| m.slot == slot && m.state == state)
-        })
-    }
-
-    fn gone(&self) {
-        let slot = self.device.slot();
-        eventually(&format!("{slot} empty"), SHORT, || modules(&self.fleet).iter().all(|m| m.slot != slot).then_some(()));
-    }
-}
-
-fn build(fleet: &Fleet, containers: &Path, image: &Path, signed: bool) {
-    let (containers, image) = (containers.display().to_string(), image.display().to_string());
-    let key = fleet.server.home().join("module.key").display().to_string();
-    let mut line = vec!["module", "build", &containers, "-o", &image, "--label", "OURO-TEST"];
-    if signed {
-        line.extend(["--sign", &key]);
-    }
-    let _ = fleet.operator().run(&line).exits(0);
-}
-
-/// A figure for whoever reads the test's output.
-fn told(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-fn modules(fleet: &Fleet) -> Vec<ModuleView> {
-    let document: ModulesDocument = fleet.operator().run(&["modules", "--output", "json"]).exits(0).json();
-    document.modules
-}
 
 #[test]
 fn a_module_is_used_within_a_second_and_pulled_out_in_the_middle_the_work_finishes_elsewhere() {
@@ -160,7 +96,10 @@ fn a_step_ends_when_its_module_is_pulled_out_and_goes_on_where_it_is_plugged_in(
     other.attach(&image).unwrap();
     let result = client.finished(id);
     assert_eq!(result.state, RequestState::Done, "{result:?}");
-    assert_eq!(client.trace(id).steps[0].attempts.last().unwrap().node_name, "b");
+    let trace = client.trace(id);
+    assert_eq!(trace.steps[0].attempts.last().unwrap().node_name, "b");
+    let came = trace.events.iter().find(|e| e.kind == "plugged").expect("the module's coming is in the trace");
+    assert!(came.text.contains("ms after the kernel's event, on b"), "{came:?}");
     assert!(ground.fleet.node("a").process().ended().is_none(), "the agent lives");
     other.detach();
 }
@@ -181,13 +120,13 @@ fn a_slot_that_asks_waits_for_a_word() {
 }
 
 #[test]
-fn forty_times_in_and_out_leaves_nothing_behind() {
+fn a_hundred_times_in_and_out_leaves_nothing_behind() {
     let Some(mut ground) = Ground::new() else { return };
     ground.trust();
     let slot = ground.device.slot();
     ground.fleet.add(&NodeOptions::new("a", &[]).watching(&[&slot]));
     ground.fleet.wait_online("a");
-    let cycles: usize = std::env::var("OURO_HOTPLUG_CYCLES").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let cycles: usize = std::env::var("OURO_HOTPLUG_CYCLES").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let mut after_some = None;
     for cycle in 0..cycles {
         ground.plug(&ground.image);

@@ -6,7 +6,7 @@ use crate::modules::Modules;
 use crate::steps::Steps;
 use crate::uplink;
 use crate::workers::Pool;
-use ouro_common::device::{LoadedContainer, NodeProfile};
+use ouro_common::device::{LoadedContainer, NodeProfile, RuntimeAvailability};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::module::ModuleState;
 use ouro_proto::convert::{fault_of, read_document};
@@ -53,6 +53,9 @@ pub struct AgentStatus {
     pub workers: Vec<WorkerLine>,
     /// Whether the hardware is read from a recorded machine.
     pub recorded: bool,
+    /// Which runtimes work here, and why the others do not.
+    #[serde(default)]
+    pub runtimes: Vec<RuntimeAvailability>,
     /// What could not be read on this machine.
     pub warnings: Vec<ouro_common::device::Warning>,
 }
@@ -90,7 +93,7 @@ pub struct StatusSource {
     /// The session.
     pub session: watch::Receiver<uplink::Status>,
     /// What the node is.
-    pub profile: Arc<NodeProfile>,
+    pub profile: watch::Receiver<Arc<NodeProfile>>,
     /// The containers.
     pub modules: Modules,
     /// The steps.
@@ -119,6 +122,7 @@ impl StatusSource {
             installed.map_or_else(|| loaded.digest.short(), |i| i.container.manifest.reference().to_string())
         };
         let workers = self.pool.loaded_now(|_| None);
+        let profile = self.profile.borrow().clone();
         AgentStatus {
             schema: SCHEMA.into(),
             node: self.joined.clone(),
@@ -127,15 +131,16 @@ impl StatusSource {
             admin: session.admin,
             problem: session.problem,
             rtt_ms: session.rtt_ms,
-            first_pass_model: self.profile.first_pass_model.clone(),
-            slots: self.profile.slots,
+            first_pass_model: profile.first_pass_model.clone(),
+            slots: profile.slots,
             busy: count(self.steps.busy()),
             undelivered: count(self.steps.outbox().keys().len()),
             spool_bytes: self.spool.size_bytes(),
             modules: modules.collect(),
             workers: workers.iter().map(|w| WorkerLine { container: name(w), busy: w.busy }).collect(),
-            recorded: self.profile.recorded,
-            warnings: self.profile.hardware.warnings.clone(),
+            recorded: profile.recorded,
+            runtimes: profile.runtimes.clone(),
+            warnings: profile.hardware.warnings.clone(),
         }
     }
 }
@@ -189,6 +194,10 @@ impl fmt::Display for AgentStatus {
         }
         for worker in &self.workers {
             writeln!(f, "worker      {}{}", worker.container, if worker.busy { ", busy" } else { "" })?;
+        }
+        for runtime in &self.runtimes {
+            let not = if runtime.available { "" } else { "not available: " };
+            writeln!(f, "runtime     {}: {not}{}", runtime.runtime, runtime.detail)?;
         }
         for warning in &self.warnings {
             writeln!(f, "warning     {}: {}", warning.path, warning.problem)?;

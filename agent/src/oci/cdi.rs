@@ -1,6 +1,6 @@
 //! Devices by the Container Device Interface (CNCF, CDI 0.6): what a vendor's file says a container needs to use a GPU.
 //!
-//! Files lie in `/etc/cdi` and `/var/run/cdi`; the latter wins. Only JSON is read (`nvidia-ctk cdi generate --format=json`).
+//! Files lie in `/etc/cdi` and `/var/run/cdi`; the latter wins. They are YAML, as `nvidia-ctk cdi generate` writes, or JSON.
 //! The vendor's tools wrote them as root, so their hooks and mounts are believed.
 
 use crate::sensing::host_root::HostRoot;
@@ -104,7 +104,7 @@ pub(super) fn edits(root: &HostRoot, accelerators: &[String]) -> Result<Edits, S
         Some(spec) => Ok(spec.whole(root)),
         None if accelerators.iter().any(|a| a == "cpu") => Ok(Edits::default()),
         None => Err(format!(
-            "no CDI specification for {} is in /etc/cdi or /var/run/cdi; for NVIDIA write one with `nvidia-ctk cdi generate --format=json`",
+            "no CDI specification for {} is in /etc/cdi or /var/run/cdi; for NVIDIA write one with `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
             wanted.join(" or ")
         )),
     }
@@ -114,18 +114,29 @@ fn read(root: &HostRoot) -> Vec<Spec> {
     let mut specs = vec![];
     for folder in FOLDERS.map(|f| root.top(f)) {
         for name in root.read_names(&folder).unwrap_or_default() {
-            if !name.ends_with(".json") {
-                continue;
-            }
+            // By the specification nothing else is one, other spellings of the same ending included.
+            let parse = match name.rsplit_once('.') {
+                Some((_, "json")) => from_json,
+                Some((_, "yaml" | "yml")) => from_yaml,
+                _ => continue,
+            };
             let place = folder.join(&name);
             let read = root.read_bytes(&place, MAX_FILE_BYTES).map_err(|e| e.to_string());
-            match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string())) {
+            match read.and_then(|bytes| parse(&bytes)) {
                 Ok(spec) => specs.push(spec),
                 Err(error) => tracing::warn!(%place, error, "a CDI specification cannot be used"),
             }
         }
     }
     specs
+}
+
+fn from_json(bytes: &[u8]) -> Result<Spec, String> {
+    serde_json::from_slice(bytes).map_err(|e| e.to_string())
+}
+
+fn from_yaml(bytes: &[u8]) -> Result<Spec, String> {
+    serde_saphyr::from_slice(bytes).map_err(|e| e.to_string())
 }
 
 impl Spec {
@@ -273,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_recorded_machine_s_gpu_is_given_with_all_that_belongs_to_it() {
-        let (_folder, root) = root(&[("etc/cdi/nvidia.json", NVIDIA), ("etc/cdi/broken.json", "{"), ("etc/cdi/other.yaml", "kind: x")]);
+        let (_folder, root) = root(&[("etc/cdi/nvidia.json", NVIDIA), ("etc/cdi/broken.json", "{"), ("etc/cdi/other.yaml", "kind: x: y")]);
         let edits = edits(&root, &["cuda>=8.0".into()]).unwrap();
         let devices = serde_json::to_value(edits.devices().unwrap()).unwrap();
         assert_eq!(devices.as_array().unwrap().len(), 2, "nvidiactl and nvidia0 once, and not the one nobody has: {devices}");
@@ -283,6 +294,43 @@ mod tests {
         let hooks = serde_json::to_value(edits.hooks().unwrap().unwrap()).unwrap();
         assert_eq!(hooks["createContainer"][0]["args"][1], "update-ldcache");
         assert_eq!(edits.env().next().unwrap(), "NVIDIA_VISIBLE_DEVICES=void");
+    }
+
+    /// As `nvidia-ctk cdi generate` writes it without being asked for JSON, on a machine with two GPUs.
+    const NVIDIA_YAML: &str = include_str!("cdi/nvidia.yaml");
+
+    #[test]
+    fn what_the_vendor_s_tool_writes_by_itself_is_read() {
+        let (_folder, root) = root(&[("etc/cdi/nvidia.yaml", NVIDIA_YAML), ("etc/cdi/notes.txt", "kind: nvidia.com/gpu")]);
+        let edits = edits(&root, &["cuda".into()]).unwrap();
+        let devices = serde_json::to_value(edits.devices().unwrap()).unwrap();
+        let paths: Vec<_> = devices.as_array().unwrap().iter().filter_map(|d| d["path"].as_str()?.rsplit('/').next()).collect();
+        assert_eq!(paths, ["nvidia-uvm", "nvidiactl", "nvidia0", "nvidia1"], "each of them once");
+        assert_eq!(
+            edits.env().collect::<Vec<_>>(),
+            ["NVIDIA_CTK_LIBCUDA_DIR=/usr/lib/x86_64-linux-gnu", "NVIDIA_VISIBLE_DEVICES=void"]
+        );
+        let mounts = edits.mounts().unwrap();
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(mounts[0].options().as_ref().unwrap()[0], "ro");
+        let hooks = serde_json::to_value(edits.hooks().unwrap().unwrap()).unwrap();
+        let hook = &hooks["createContainer"][0];
+        assert_eq!((&hook["args"][2], &hook["env"][0]), (&"--link".into(), &"NVIDIA_CTK_DEBUG=false".into()));
+    }
+
+    #[test]
+    fn a_file_that_is_hostile_is_left_out_and_the_others_are_read() {
+        // Nine levels of ten aliases each: a thousand million of them.
+        let levels = (1..=9).map(|n| format!("l{n}: &l{n} [{}]\n", vec![format!("*l{}", n - 1); 10].join(", ")));
+        let bomb = format!("l0: &l0 [x]\n{}kind: nvidia.com/gpu\n", levels.collect::<String>());
+        let deep = format!("kind: {}", "[".repeat(200_000));
+        let (_folder, root) = root(&[
+            ("etc/cdi/a.yml", NVIDIA_YAML),
+            ("etc/cdi/bomb.yaml", &bomb),
+            ("etc/cdi/deep.yaml", &deep),
+            ("etc/cdi/x.yaml", "\0"),
+        ]);
+        assert!(edits(&root, &["cuda".into()]).is_ok_and(|edits| edits.env.len() == 2));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Cgroups {
     }
 
     /// From the text of `mountinfo` (proc(5)).
-    fn parse(mountinfo: &str) -> Self {
+    pub(super) fn parse(mountinfo: &str) -> Self {
         let hierarchy = |line: &str| {
             let (mount, kind) = line.split_once(" - ")?;
             let path = PathBuf::from(mount.split(' ').nth(4)?);
@@ -92,6 +92,22 @@ impl Cgroups {
             counts.refused_forks = counts.refused_forks.max(count("pids.events", "max "));
         }
         counts
+    }
+
+    /// The processor time used in a container's cgroup, user and system; none where nothing counts it.
+    pub(super) fn cpu_time(&self, agent: &str, name: &str) -> Duration {
+        let used = self.hierarchies.iter().filter_map(|hierarchy| {
+            let folder = hierarchy.path.join(TOP).join(agent).join(name);
+            if hierarchy.unified {
+                let text = fs::read_to_string(folder.join("cpu.stat")).ok()?;
+                let microseconds = text.lines().find_map(|l| l.strip_prefix("usage_usec ")?.trim().parse().ok());
+                return microseconds.map(Duration::from_micros);
+            }
+            let nanoseconds = fs::read_to_string(folder.join("cpuacct.usage")).ok()?.trim().parse().ok()?;
+            Some(Duration::from_nanos(nanoseconds))
+        });
+        // Where several hierarchies count, they count the same.
+        used.max().unwrap_or_default()
     }
 
     /// Kills everything in a container's cgroup and removes it. Blocks up to a second where the kernel takes its time.
@@ -196,6 +212,10 @@ mod tests {
         assert_eq!(v2.counts("me", "b").oom_kills, 3);
         let v1 = at(folder.path(), &[("m", "cgroup", "memory"), ("p", "cgroup", "pids")]);
         assert_eq!(v1.counts("me", "b"), Counts { oom_kills: 1, refused_forks: 17 });
+        put("p/ouroboros/me/b/cpuacct.usage", "1500000000\n");
+        put("u/ouroboros/me/b/cpu.stat", "usage_usec 1400000\nuser_usec 1\n");
+        assert_eq!(v1.cpu_time("me", "b"), Duration::from_millis(1500));
+        assert_eq!(v2.cpu_time("me", "b"), Duration::from_millis(1400));
         assert_eq!(v1.left("me"), ["b"]);
         assert!(v1.left("other").is_empty());
     }

@@ -1,6 +1,6 @@
 //! The OCI runtime's command line: create, start, delete, as the runtime specification names them. crun, runc and youki agree.
 
-use std::io::{self, Read as _};
+use super::orphans::Orphans;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -8,6 +8,8 @@ use tokio::process::{ChildStderr, ChildStdout, Command};
 
 /// The longest a command of the runtime may take; what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest it may take to say its version.
+const SAY_VERSION: Duration = Duration::from_secs(5);
 
 /// An installed runtime, with the folder where it remembers this agent's containers.
 #[derive(Debug, Clone)]
@@ -56,7 +58,7 @@ impl Cli {
             .arg(pid_file)
             .arg(name);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|e| self.error(verb, e.to_string()))?;
+        let (mut child, _entry) = Orphans::spawn(&mut command).map_err(|e| self.error(verb, e.to_string()))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (Some(stdout), Some(mut stderr)) = (stdout, stderr) else {
             return Err(self.error(verb, "it has no pipes"));
@@ -81,26 +83,34 @@ impl Cli {
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.state).arg(verb).arg(name);
         command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await.map_err(|_| self.error(verb, "it hangs"))?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (child, _entry) = Orphans::spawn(&mut command).map_err(|e| self.error(verb, e.to_string()))?;
+        let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.map_err(|_| self.error(verb, "it hangs"))?;
         let output = output.map_err(|e| self.error(verb, e.to_string()))?;
         if output.status.success() { Ok(()) } else { Err(self.error(verb, last_line(&output.stderr))) }
     }
 
-    /// Kills a container and forgets it; one that is not there is right as well. Blocks.
-    pub(super) fn delete(&self, name: &str) {
+    /// Kills a container and forgets it; one that is not there is right as well. Blocks. Whether the runtime came to an end: else
+    /// it hangs.
+    pub(super) fn delete(&self, name: &str) -> bool {
         let mut command = std::process::Command::new(&self.program);
         command.arg("--root").arg(&self.state).args(["delete", "--force"]).arg(name);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let Ok(mut child) = command.spawn() else { return };
+        let Ok((mut child, _entry)) = Orphans::spawn_blocking(&mut command) else {
+            return true;
+        };
         let start = Instant::now();
         while let Ok(None) = child.try_wait() {
             if start.elapsed() > PATIENCE {
                 let _ = child.kill();
                 let _ = child.wait();
-                return;
+                return false;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        // What a `create` that failed had started has become this process's.
+        Orphans::reap(&self.program);
+        true
     }
 
     /// The containers it remembers.
@@ -115,20 +125,16 @@ impl Cli {
     /// What it says its version is; also tells whether it can be run at all.
     ///
     /// # Errors
-    /// What the system said.
-    pub(super) fn version(&self) -> io::Result<String> {
-        let mut child = std::process::Command::new(&self.program)
-            .arg("--version")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut said = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(4096).read_to_string(&mut said)?;
-        }
-        let _ = child.wait();
-        Ok(said.lines().next().unwrap_or_default().trim().to_string())
+    /// What the system said, or that it hangs.
+    pub(super) async fn version(&self) -> Result<String, CliError> {
+        let verb = "--version";
+        let mut command = Command::new(&self.program);
+        command.arg(verb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let (child, _entry) = Orphans::spawn(&mut command).map_err(|e| self.error(verb, e.to_string()))?;
+        let said = tokio::time::timeout(SAY_VERSION, child.wait_with_output()).await.map_err(|_| self.error(verb, "it hangs"))?;
+        let said = said.map_err(|e| self.error(verb, e.to_string()))?.stdout;
+        let line = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().trim().to_string();
+        Ok(line.chars().take(200).collect())
     }
 }
 

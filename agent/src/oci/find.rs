@@ -1,18 +1,24 @@
 //! Which installed runtime can run containers on this machine: found out by running the smallest one, fully enclosed.
 //!
 //! Being installed is not enough: crun 1.8 fails with hybrid cgroups where runc works, a machine may give no user namespaces,
-//! a kernel may not count swap. What was tried last and worked is what every container then gets.
+//! a kernel may not count swap. What was tried last and worked is what every container then gets. A runtime that hangs costs
+//! its own share of the time, and the next is tried.
 
 use super::bundle;
 use super::cache::Cache;
 use super::cgroup::Cgroups;
 use super::command::Cli;
 use super::exit_program::exit_program;
+use super::roster::Roster;
 use super::run::{Machine, Oci, OciOptions};
 use ouro_common::device::RuntimeAvailability;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest that one runtime is tried: what takes longer hangs.
+const EACH: Duration = Duration::from_secs(30);
 
 /// Where runtimes are looked for beside the `PATH`: services often have a short one.
 const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -49,7 +55,8 @@ fn says(available: bool, detail: String) -> RuntimeAvailability {
     RuntimeAvailability { runtime: "oci".into(), available, detail }
 }
 
-/// Removes what an earlier run of this agent left, then looks for a runtime that works.
+/// Removes what an earlier run of this agent left, then looks for a runtime that works. Takes as long as the runtimes do, at most
+/// half a minute for each.
 pub async fn find(options: OciOptions) -> Finding {
     let no = |why: String| Finding { runtime: None, says: says(false, why) };
     if options.runtimes.is_empty() {
@@ -59,14 +66,19 @@ pub async fn find(options: OciOptions) -> Finding {
         return no("needs an agent that runs as root, to limit and enclose containers".into());
     }
     let cgroups = Cgroups::read();
-    super::run::sweep(&options, &cgroups);
+    let (swept, of) = (options.clone(), cgroups.clone());
+    // What it finds is a runtime's, which may hang.
+    let _ = tokio::task::spawn_blocking(move || super::run::sweep(&swept, &of)).await;
+    let roster = Roster::new(cgroups.clone(), &options.agent);
+    let trial = Trial { options: &options, cgroups: &cgroups, roster: &roster };
     let mut problems = vec![];
     for name in &options.runtimes {
         let Some(program) = locate(name) else {
             problems.push(format!("{name} is not installed"));
             continue;
         };
-        match first_that_works(&options, &cgroups, program).await {
+        let tried = tokio::time::timeout(EACH, trial.first_that_works(program)).await;
+        match tried.unwrap_or_else(|_| Err(format!("{name} hangs: it was given {} s", EACH.as_secs()))) {
             Ok((runtime, confinement, version)) => {
                 let namespace = if confinement.user_namespace { "user namespace" } else { "as nobody, without a user namespace" };
                 let detail = format!("{version} ({}), {namespace}", cgroups.kind());
@@ -78,39 +90,56 @@ pub async fn find(options: OciOptions) -> Finding {
     no(format!("{}; install crun or runc", problems.join("; ")))
 }
 
-async fn first_that_works(options: &OciOptions, cgroups: &Cgroups, program: PathBuf) -> Result<(Oci, Confinement, String), String> {
-    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let cli = Cli { state: options.home.join("state").join(&name), program };
-    let version = cli.version().map_err(|e| format!("{name}: {e}"))?;
-    let mut first = None;
-    for confinement in LADDER {
-        let made = machine(options, cgroups, &cli, confinement).map_err(|e| format!("{name}: {e}"))?;
-        let runtime = Oci::new(Arc::new(made));
-        let folder = options.home.join("trial");
-        let tried = match trial(&folder, bundle::shift(&confinement)) {
-            Ok(()) => runtime.try_out(&folder).await.map_err(|e| e.why),
-            Err(error) => Err(format!("{}: {error}", folder.display())),
-        };
-        let _ = std::fs::remove_dir_all(&folder);
-        match tried {
-            Ok(()) => return Ok((runtime, confinement, version.replacen(" version ", " ", 1))),
-            Err(problem) => {
-                tracing::debug!(name, ?confinement, problem, "an OCI runtime was tried");
-                first.get_or_insert(problem);
-            }
-        }
-    }
-    Err(first.unwrap_or_else(|| format!("{name} cannot be tried")))
+/// What runtimes are tried with.
+struct Trial<'a> {
+    options: &'a OciOptions,
+    cgroups: &'a Cgroups,
+    roster: &'a Roster,
 }
 
-fn machine(options: &OciOptions, cgroups: &Cgroups, cli: &Cli, confinement: Confinement) -> std::io::Result<Machine> {
-    std::fs::create_dir_all(&cli.state)?;
-    let cache = Cache::open(options.home.join("rootfs"), options.cache_max_bytes, bundle::shift(&confinement))?;
-    Ok(Machine { options: options.clone(), cgroups: cgroups.clone(), cli: cli.clone(), confinement, cache })
+impl Trial<'_> {
+    async fn first_that_works(&self, program: PathBuf) -> Result<(Oci, Confinement, String), String> {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let cli = Cli { state: self.options.home.join("state").join(&name), program };
+        let version = cli.version().await.map_err(|e| e.to_string())?;
+        let mut first = None;
+        for confinement in LADDER {
+            let made = self.machine(&cli, confinement).map_err(|e| format!("{name}: {e}"))?;
+            let runtime = Oci::new(Arc::new(made));
+            let folder = self.options.home.join(format!("trial-{name}"));
+            let tried = match put_program(&folder, bundle::shift(&confinement)) {
+                Ok(()) => runtime.try_out(&folder).await.map_err(|e| e.why),
+                Err(error) => Err(format!("{}: {error}", folder.display())),
+            };
+            let _ = std::fs::remove_dir_all(&folder);
+            match tried {
+                Ok(()) => return Ok((runtime, confinement, version.replacen(" version ", " ", 1))),
+                Err(problem) => {
+                    tracing::debug!(name, ?confinement, problem, "an OCI runtime was tried");
+                    first.get_or_insert(problem);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| format!("{name} cannot be tried")))
+    }
+
+    fn machine(&self, cli: &Cli, confinement: Confinement) -> std::io::Result<Machine> {
+        std::fs::create_dir_all(&cli.state)?;
+        let options = self.options.clone();
+        let cache = Cache::open(options.home.join("rootfs"), options.cache_max_bytes, bundle::shift(&confinement))?;
+        Ok(Machine {
+            options,
+            cgroups: self.cgroups.clone(),
+            cli: cli.clone(),
+            confinement,
+            cache,
+            roster: self.roster.clone(),
+        })
+    }
 }
 
 /// A root filesystem with one program that ends at once.
-fn trial(folder: &Path, owner: u32) -> std::io::Result<()> {
+fn put_program(folder: &Path, owner: u32) -> std::io::Result<()> {
     let program = exit_program().ok_or_else(|| std::io::Error::other("no program to try with is known for this processor"))?;
     std::fs::create_dir_all(folder)?;
     for name in super::inside::MOUNT_POINTS {

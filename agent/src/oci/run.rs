@@ -12,6 +12,7 @@ use super::command::{Cli, Pipes};
 use super::enclosure::{self, Enclosure};
 use super::find::{self, Confinement};
 use super::inside::STEP_FILE;
+use super::roster::Roster;
 use super::verdict::{self, End, Seen};
 use crate::logs::{LogWriter, Stream};
 use crate::modules::LayerFile;
@@ -69,6 +70,7 @@ pub(super) struct Machine {
     pub(super) cli: Cli,
     pub(super) confinement: Confinement,
     pub(super) cache: Cache,
+    pub(super) roster: Roster,
 }
 
 /// The runtime. Clones share it.
@@ -96,9 +98,11 @@ pub(super) fn sweep(options: &OciOptions, cgroups: &Cgroups) {
     for state in states {
         let name = state.file_name().to_string_lossy().into_owned();
         let cli = Cli { program: find::locate(&name).unwrap_or_else(|| name.into()), state: state.path() };
+        let mut answers = true;
         for left in cli.remembered() {
             tracing::info!(container = left, "a container of an earlier run is removed");
-            cli.delete(&left);
+            // One that hangs is not waited for again: its containers are killed by their cgroups.
+            answers = answers && cli.delete(&left);
             // Where the runtime is gone too, its memory of the container must not come back with it.
             let _ = fs::remove_dir_all(cli.state.join(&left));
         }
@@ -217,6 +221,7 @@ impl Oci {
         let name = format!("ouro-{}-{}-{}", machine.options.agent, std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let owner = bundle::owner(&machine.confinement);
         let enclosure = Enclosure::make(&machine.options.runs, &name, plan.out_bytes, owner).map_err(rejected("its folder"))?;
+        machine.roster.enter(&name);
         let boxed = Boxed { machine: machine.clone(), name, enclosure, first: None, tasks: self.tasks.clone(), closed: false };
         let inside = &boxed.enclosure;
         inside.bind(rootfs, &inside.rootfs()).map_err(rejected("its root filesystem"))?;
@@ -239,11 +244,15 @@ impl Oci {
         Ok(boxed)
     }
 
+    /// The processor time that all containers have used so far.
+    pub fn cpu_time(&self) -> Duration {
+        self.machine.roster.cpu_time()
+    }
+
     /// Waits until everything that ended runs left is removed.
     pub async fn tidy(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-        self.machine.cgroups.tidy(&self.machine.options.agent);
         // Empty now; where it is not, the next start looks into it.
         let _ = fs::remove_dir(&self.machine.options.runs);
     }
@@ -344,12 +353,14 @@ impl Boxed {
     fn ending(&self) -> impl FnOnce() + Send + 'static {
         let (machine, name, enclosure, first) = (self.machine.clone(), self.name.clone(), self.enclosure.clone(), self.first.clone());
         move || {
+            machine.roster.count_last(&name);
             machine.cli.delete(&name);
             if let Some((_, handle)) = first {
                 let _ = reap(&handle);
             }
             machine.cgroups.end(&machine.options.agent, &name);
             enclosure.remove();
+            machine.roster.leave(&name);
         }
     }
 }

@@ -26,42 +26,48 @@ const GLANCE: Duration = Duration::from_millis(300);
 /// How long the processor is watched before it counts as idle.
 const WATCHED: Duration = Duration::from_secs(2);
 
+/// The file of what was measured of disk and hashing.
+const SPEEDS_FILE: &str = "speeds.json";
+
 /// `bench.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Bench {
     machine: String,
-    #[serde(flatten)]
-    known: Known,
+    achieved: Achieved,
 }
 
-/// What was measured of a machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Known {
-    /// Bandwidth and compute.
-    pub(super) achieved: Option<Achieved>,
-    /// Disk and hashing.
-    #[serde(default)]
-    pub(super) speeds: Option<Speeds>,
+/// What was measured on this machine before, if anything was.
+pub(super) fn read(path: &Path) -> Option<Achieved> {
+    let bench: Bench = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    (bench.machine == machine_key()).then_some(bench.achieved)
 }
 
-impl Known {
-    /// With what is newer in `other`.
-    pub(super) fn and(self, other: Self) -> Self {
-        Self { achieved: other.achieved.or(self.achieved), speeds: other.speeds.or(self.speeds) }
+/// Keeps a measurement for the next start.
+pub(super) fn keep(path: &Path, achieved: Achieved) {
+    let json = serde_json::to_vec_pretty(&Bench { machine: machine_key(), achieved }).unwrap_or_default();
+    if let Err(error) = durable::write(path, &json, Keep::ThroughCrash) {
+        tracing::warn!(%error, "the measurement could not be kept and is made again at the next start");
     }
 }
 
-/// What was measured on this machine before.
-pub(super) fn read(path: &Path) -> Known {
-    let bench = std::fs::read(path).ok().and_then(|json| serde_json::from_slice::<Bench>(&json).ok());
-    bench.filter(|bench| bench.machine == machine_key()).map(|bench| bench.known).unwrap_or_default()
+/// `speeds.json`, beside it.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptSpeeds {
+    machine: String,
+    speeds: Speeds,
 }
 
-/// Keeps measurements for the next start.
-pub(super) fn keep(path: &Path, known: Known) {
-    let json = serde_json::to_vec_pretty(&Bench { machine: machine_key(), known }).unwrap_or_default();
-    if let Err(error) = durable::write(path, &json, Keep::ThroughCrash) {
-        tracing::warn!(%error, "the measurement could not be kept and is made again at the next start");
+/// What was measured of disk and hashing on this machine before; `path` is that of `bench.json`.
+pub(super) fn read_speeds(path: &Path) -> Option<Speeds> {
+    let kept: KeptSpeeds = serde_json::from_slice(&std::fs::read(path.with_file_name(SPEEDS_FILE)).ok()?).ok()?;
+    (kept.machine == machine_key()).then_some(kept.speeds)
+}
+
+/// Keeps it for the next start.
+pub(super) fn keep_speeds(path: &Path, speeds: Speeds) {
+    let json = serde_json::to_vec_pretty(&KeptSpeeds { machine: machine_key(), speeds }).unwrap_or_default();
+    if let Err(error) = durable::write(&path.with_file_name(SPEEDS_FILE), &json, Keep::ThroughCrash) {
+        tracing::warn!(%error, "the measurement of disk and hashing could not be kept");
     }
 }
 
@@ -134,15 +140,14 @@ mod tests {
     fn a_measurement_holds_for_this_machine_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bench.json");
-        assert_eq!(read(&path), Known::default());
-        let rates = Known { achieved: Some(achieved(0.0)), speeds: None };
-        keep(&path, rates);
-        assert_eq!(read(&path), rates);
-        let speeds = Known { achieved: None, speeds: Some(Speeds { disk_bytes_per_s: Some(2e9), hash_bytes_per_s: None }) };
-        keep(&path, rates.and(speeds));
-        assert_eq!(read(&path), Known { speeds: speeds.speeds, ..rates });
+        assert_eq!(read(&path), None);
+        keep(&path, achieved(0.0));
+        assert_eq!(read(&path), Some(achieved(0.0)));
+        let speeds = Speeds { disk_bytes_per_s: Some(2e9), hash_bytes_per_s: None };
+        keep_speeds(&path, speeds);
+        assert_eq!(read_speeds(&path), Some(speeds));
         let other = std::fs::read_to_string(&path).unwrap().replace(" threads", "0 threads");
         std::fs::write(&path, other).unwrap();
-        assert_eq!(read(&path), Known::default());
+        assert_eq!(read(&path), None);
     }
 }

@@ -1,15 +1,17 @@
-//! Keeps the profile true while the agent runs: devices come and go, and a machine that was busy is measured again when idle.
+//! Keeps the profile true while the agent runs: devices come and go, runtimes are found late, and a machine that was busy is measured
+//! again when idle.
 //!
 //! Events of the kernel only say "look again"; where there are none, the machine is looked at every few minutes. A profile is
 //! published when the node has become another, not when one of its readings moved.
 
-use super::bench::Known;
-use super::{ProfileOptions, bench, read_hardware};
+use super::{Found, ProfileOptions, bench, read_hardware};
 use crate::sensing::doorbell::Doorbell;
+use crate::sensing::speeds::Speeds;
 use crate::steps::Steps;
-use crate::workers::probe::probe;
+use crate::workers::probe::{Finding, probe};
 use crate::workers::protocol::ProbeOrder;
 use ouro_common::device::{Achieved, HardwareReport, Memory, NodeProfile, Power, Pressure, Thermal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -19,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 const PERIOD: Duration = Duration::from_secs(600);
 /// How often an unsettled measurement is tried again.
 const MEASURE_AGAIN: Duration = Duration::from_secs(60);
+/// A measurement that takes longer hangs.
+const MEASURING: Duration = Duration::from_secs(30);
 /// A device comes with many events; the machine is read when they are over.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -28,6 +32,8 @@ pub struct ProfileKeeperOptions {
     pub profile: ProfileOptions,
     /// What the node runs: nothing is measured beside it.
     pub steps: Steps,
+    /// What is found of the runtimes.
+    pub found: watch::Receiver<Found>,
 }
 
 /// Keeps the profile until it is told to stop.
@@ -44,7 +50,7 @@ impl ProfileKeeper {
     }
 
     /// Looks until `drain`.
-    pub async fn run(self, drain: CancellationToken) {
+    pub async fn run(mut self, drain: CancellationToken) {
         let live = self.options.profile.root.is_live();
         // A recorded machine's devices stay where they are.
         let doorbell = live.then(Doorbell::listen_to_devices).flatten();
@@ -60,6 +66,7 @@ impl ProfileKeeper {
                     tokio::time::sleep(SETTLE).await;
                     self.reread().await;
                 }
+                Ok(()) = self.options.found.changed() => self.learn().await,
                 _ = reread.tick() => self.reread().await,
                 _ = measure.tick() => self.measure().await,
             }
@@ -75,10 +82,44 @@ impl ProfileKeeper {
         self.publish(hardware, "the machine has changed");
     }
 
+    /// Takes in what was found of the runtimes since.
+    async fn learn(&mut self) {
+        let found = self.options.found.borrow_and_update().clone();
+        if let Some(achieved) = found.achieved.filter(|_| self.achieved().is_none()) {
+            let hardware = read_hardware(&self.options.profile.root, Some(achieved)).await;
+            self.publish(hardware, "the machine was measured");
+        }
+        if let Some(speeds) = found.speeds {
+            self.learn_speeds(speeds);
+        }
+        let runtimes = found.runtimes();
+        self.profile.send_if_modified(|profile| {
+            let another = profile.runtimes != runtimes;
+            if another {
+                tracing::info!("what is known of the runtimes is told anew");
+                *profile = Arc::new(NodeProfile { runtimes, ..NodeProfile::clone(profile) });
+            }
+            another
+        });
+    }
+
+    /// Takes over what was measured of disk and hashing.
+    fn learn_speeds(&self, speeds: Speeds) {
+        let (disk_bytes_per_s, hash_bytes_per_s) = (speeds.disk_bytes_per_s, speeds.hash_bytes_per_s);
+        self.profile.send_if_modified(|profile| {
+            let another = (profile.disk_bytes_per_s, profile.hash_bytes_per_s) != (disk_bytes_per_s, hash_bytes_per_s);
+            if another {
+                *profile = Arc::new(NodeProfile { disk_bytes_per_s, hash_bytes_per_s, ..NodeProfile::clone(profile) });
+            }
+            another
+        });
+    }
+
     /// Measures if there is no figure that can be believed and nobody is disturbed by it.
     async fn measure(&self) {
         let before = self.achieved();
-        if bench::is_settled(before.as_ref()) || self.options.steps.busy() > 0 {
+        let searching = !self.options.found.borrow().is_whole();
+        if bench::is_settled(before.as_ref()) || searching || self.options.steps.busy() > 0 {
             return;
         }
         let has_figure = before.is_some();
@@ -87,30 +128,26 @@ impl ProfileKeeper {
         }
         let options = &self.options.profile;
         let file = options.home.agent("bench.json");
-        let disk = Some(options.home.agent(""));
-        let order = ProbeOrder { onnxruntime: options.config.onnxruntime.clone(), measure: true, disk };
-        let found = probe(&options.workers, order).await;
-        let Some(achieved) = found.achieved else { return };
+        let order = ProbeOrder { onnxruntime: None, runtimes: false, measure: file.parent().map(PathBuf::from) };
+        let (mut measured, mut speeds) = (None, None);
+        let probed = probe(&options.workers, order, |finding| match finding {
+            Finding::Measured(achieved) => measured = Some(achieved),
+            Finding::Speeds(found) => speeds = Some(found),
+            Finding::Runtime(_) => {}
+        });
+        if let Err(why) = tokio::time::timeout(MEASURING, probed).await.unwrap_or_else(|_| Err("it hangs".into())) {
+            tracing::warn!(why, "the machine could not be measured");
+        }
+        if let Some(speeds) = speeds {
+            bench::keep_speeds(&file, speeds);
+            self.learn_speeds(speeds);
+        }
+        let Some(achieved) = measured else { return };
         if bench::is_better(&achieved, before.as_ref()) {
-            let known = bench::read(&file).and(Known { achieved: Some(achieved), speeds: found.speeds });
-            bench::keep(&file, known);
-            self.learn_speeds(known);
+            bench::keep(&file, achieved);
             let hardware = read_hardware(&options.root, Some(achieved)).await;
             self.publish(hardware, "measured again on an idle machine");
         }
-    }
-
-    /// Takes over what was measured of disk and hashing; it is told with the hardware.
-    fn learn_speeds(&self, known: Known) {
-        let Some(speeds) = known.speeds else { return };
-        self.profile.send_if_modified(|profile| {
-            *profile = Arc::new(NodeProfile {
-                disk_bytes_per_s: speeds.disk_bytes_per_s,
-                hash_bytes_per_s: speeds.hash_bytes_per_s,
-                ..NodeProfile::clone(profile)
-            });
-            false
-        });
     }
 
     fn publish(&self, hardware: HardwareReport, why: &str) {

@@ -1,4 +1,4 @@
-//! The processor, from `/proc/cpuinfo` in its x86, Arm, POWER and RISC-V dialects, and from `devices/system/cpu` where an app
+//! The processor, from `/proc/cpuinfo` in its x86, Arm, POWER, RISC-V, LoongArch and s390 dialects, and from `devices/system/cpu` where an app
 //! may not read that.
 
 use super::memory::count_list;
@@ -36,6 +36,13 @@ const INFERENCE_ISA: &[&str] = &[
     "sme",
     "altivec",
     "vsx",
+    "v",
+    "zvfh",
+    "lsx",
+    "lasx",
+    "vxe",
+    "vxe2",
+    "nnpa",
 ];
 
 /// The processor, and whether it says that a hypervisor runs it.
@@ -69,7 +76,7 @@ pub(crate) fn read(scan: &Scan<'_>) -> CpuReading {
 /// POWER's cpuinfo does not say its byte order; the kernel's banner mostly does.
 fn arch_of_version(scan: &Scan<'_>) -> Option<String> {
     let version = scan.table(&scan.proc("version"))?;
-    let known = ["x86_64", "aarch64", "ppc64le", "ppc64", "riscv64", "s390x", "armv7l", "i686"];
+    let known = ["x86_64", "aarch64", "ppc64le", "ppc64", "riscv64", "s390x", "loongarch64", "armv7l", "i686"];
     known.iter().find(|arch| version.contains(**arch)).map(|arch| (*arch).to_string())
 }
 
@@ -80,7 +87,9 @@ fn count_cores(scan: &Scan<'_>) -> Option<u32> {
     let mut sets = BTreeSet::new();
     for name in scan.names(&directory).into_iter().filter(is_cpu) {
         let topology = directory.join(&name).join("topology");
-        let siblings = ["core_cpus_list", "thread_siblings_list"].iter().find_map(|file| scan.text(&topology.join(file)))?;
+        // The masks tell cores apart as well as the lists.
+        let files = ["core_cpus_list", "thread_siblings_list", "core_cpus", "thread_siblings"];
+        let siblings = files.iter().find_map(|file| scan.text(&topology.join(file)))?;
         sets.insert(siblings);
     }
     u32::try_from(sets.len()).ok().filter(|count| *count > 0)
@@ -108,8 +117,9 @@ pub(crate) fn parse(text: &str) -> CpuReading {
             "core id" => {
                 cores.insert((package, value));
             }
-            "flags" | "Features" => {
-                let here: BTreeSet<&str> = value.split_whitespace().collect();
+            "flags" | "Features" | "features" | "isa" => {
+                names.take(key, value);
+                let here: BTreeSet<&str> = if key == "isa" { riscv_extensions(value) } else { value.split_whitespace().collect() };
                 // Big and little cores can differ; a step may run on either.
                 common = Some(common.map_or_else(|| here.clone(), |all| all.intersection(&here).copied().collect()));
             }
@@ -126,13 +136,21 @@ pub(crate) fn parse(text: &str) -> CpuReading {
         cpu: Cpu {
             arch: names.arch(&flags),
             model: names.model(),
-            logical: (processors > 0).then_some(processors),
+            logical: (processors > 0).then_some(processors).or(names.s390_processors).filter(|count| *count > 0),
             physical: u32::try_from(cores.len()).ok().filter(|count| *count > 0),
             isa,
         },
         hypervisor: flags.contains("hypervisor"),
         packages: packages.len(),
     }
+}
+
+/// The extensions of `rv64imafdcv_zicsr_zvfh`: letters first, then words.
+fn riscv_extensions(isa: &str) -> BTreeSet<&str> {
+    let mut parts = isa.split('_');
+    let letters = parts.next().and_then(|first| first.get(4..)).unwrap_or_default();
+    let letters = letters.char_indices().filter_map(|(at, letter)| letters.get(at..at + letter.len_utf8()));
+    letters.chain(parts).collect()
 }
 
 /// The lines from which a name and an architecture are made.
@@ -145,7 +163,12 @@ struct NameParts {
     implementer: Option<u32>,
     arm_cores: Vec<(u32, u32)>,
     riscv: Option<String>,
+    /// The design of a RISC-V core: `sifive,u74-mc`.
+    riscv_design: Option<String>,
     s390: bool,
+    /// s390 has one line for all its processors, and one with the machine's type for each.
+    s390_processors: Option<u32>,
+    s390_type: Option<String>,
 }
 
 impl NameParts {
@@ -153,14 +176,19 @@ impl NameParts {
         let hex = || u32::from_str_radix(value.trim_start_matches("0x"), 16).ok();
         let owned = || (!value.is_empty()).then(|| value.to_string());
         match key {
-            "model name" => self.model = self.model.take().or_else(owned),
+            "model name" | "Model Name" => self.model = self.model.take().or_else(owned),
             "Hardware" => self.hardware = owned(),
             "cpu" => self.power = self.power.take().or_else(owned),
             "CPU architecture" => self.arm_architecture = owned(),
             "CPU implementer" => self.implementer = hex(),
             "CPU part" => self.arm_cores.extend(self.implementer.zip(hex())),
             "isa" => self.riscv = owned(),
+            "uarch" => self.riscv_design = owned(),
             "vendor_id" => self.s390 |= value == "IBM/S390",
+            "# processors" => self.s390_processors = value.parse().ok(),
+            _ if key.starts_with("processor ") => {
+                self.s390_type = value.split(',').find_map(|part| part.trim().strip_prefix("machine = ")).map(str::to_string);
+            }
             _ => {}
         }
     }
@@ -170,7 +198,9 @@ impl NameParts {
         let power = || self.power.as_deref().and_then(|text| text.split(',').next()).map(str::to_string);
         // Arm kernels print "ARMv8 Processor rev 1 (v8l)", which names nothing.
         let named = self.model.clone().filter(|name| !name.starts_with("ARMv"));
-        named.or_else(|| self.hardware.clone()).or_else(arm).or_else(power).or_else(|| self.model.clone())
+        let s390 = || self.s390_type.as_ref().filter(|_| self.s390).map(|number| format!("IBM {number}"));
+        let others = || self.riscv_design.clone().or_else(s390).or_else(|| self.model.clone());
+        named.or_else(|| self.hardware.clone()).or_else(arm).or_else(power).or_else(others)
     }
 
     fn power_has(&self, extension: &str) -> bool {
@@ -185,7 +215,9 @@ impl NameParts {
             None if flags.contains("lm") => "x86_64",
             None if flags.contains("fpu") && flags.contains("tsc") => "i686",
             None if self.riscv.as_deref().is_some_and(|isa| isa.starts_with("rv64")) => "riscv64",
+            None if self.riscv.as_deref().is_some_and(|isa| isa.starts_with("rv32")) => "riscv32",
             None if self.s390 => "s390x",
+            None if flags.contains("lam") && flags.contains("cpucfg") => "loongarch64",
             None => return None,
         };
         Some(arch.to_string())
@@ -221,6 +253,30 @@ mod tests {
         assert_eq!(reading.cpu.model.as_deref(), Some("2 × Cortex-A510 + Cortex-A715"));
         assert_eq!(reading.cpu.isa, ["asimd", "asimddp", "i8mm"], "sve is not on every core");
         assert_eq!(reading.cpu.arch.as_deref(), Some("aarch64"));
+    }
+
+    #[test]
+    fn a_mainframe_counts_its_processors_in_one_line() {
+        let text = "vendor_id       : IBM/S390\n# processors    : 4\nbogomips per cpu: 3241.00\nmax thread id   : 0\n\
+                    features\t: esan3 zarch vx vxd vxe gs vxe2 nnpa sie\n\
+                    processor 0: version = FF,  identification = 0133E8,  machine = 3931\n\ncpu number      : 0\n";
+        let cpu = parse(text).cpu;
+        assert_eq!((cpu.logical, cpu.arch.as_deref(), cpu.model.as_deref()), (Some(4), Some("s390x"), Some("IBM 3931")));
+        assert_eq!(cpu.isa, ["vxe", "vxe2", "nnpa"]);
+    }
+
+    #[test]
+    fn a_riscv_core_is_named_by_its_design_and_says_whether_it_has_vectors() {
+        let core = |isa: &str| format!("processor\t: 0\nhart\t\t: 1\nisa\t\t: {isa}\nmmu\t\t: sv39\nuarch\t\t: sifive,u74-mc\n");
+        let cpu = parse(&core("rv64imafdc_zicntr_zba")).cpu;
+        assert_eq!((cpu.model.as_deref(), cpu.arch.as_deref()), (Some("sifive,u74-mc"), Some("riscv64")));
+        assert!(cpu.isa.is_empty());
+        assert_eq!(parse(&core("rv64imafdcv_zicbom_zvfh")).cpu.isa, ["v", "zvfh"]);
+        assert!(parse(&core("rv64imafdc_svinval")).cpu.isa.is_empty(), "a word with a v is no vector");
+        let dragon = "processor\t: 0\nModel Name\t: Loongson-3A6000\nfeatures\t: cpucfg lam ual fpu lsx lasx\n";
+        let cpu = parse(dragon).cpu;
+        assert_eq!((cpu.model.as_deref(), cpu.arch.as_deref()), (Some("Loongson-3A6000"), Some("loongarch64")));
+        assert_eq!(cpu.isa, ["lsx", "lasx"]);
     }
 
     #[test]

@@ -8,19 +8,14 @@ use super::scan::Scan;
 use ouro_common::device::{Memory, MemoryKind, NumaNode};
 
 pub(crate) mod modules;
+pub(crate) mod owner;
 
-/// NUMA nodes by number.
+/// NUMA nodes by number; whose memory one without processors is, [`owner`] knows.
 pub(crate) fn read_nodes(scan: &Scan<'_>) -> Vec<NumaNode> {
     let directory = scan.sys("devices/system/node");
     let numbered = scan.names(&directory).into_iter().filter_map(|name| Some((name.strip_prefix("node")?.parse().ok()?, name)));
     let mut nodes: Vec<NumaNode> = numbered.map(|(id, name)| read_node(scan, id, &directory.join(&name))).collect();
     nodes.sort_by_key(|node| node.id);
-    // Where no node has processors they were not recorded, and nothing follows from it.
-    if nodes.iter().all(|node| node.logical_cpus.unwrap_or(0) == 0) {
-        for node in &mut nodes {
-            node.kind = MemoryKind::Host;
-        }
-    }
     nodes
 }
 
@@ -29,11 +24,19 @@ fn read_node(scan: &Scan<'_>, id: u32, place: &Place) -> NumaNode {
     // An empty list is a fact (no processors), a missing one is not.
     let logical_cpus = match scan.text(&list) {
         Some(text) => count_list(&text),
-        None => scan.exists(&list).then_some(0),
+        None if scan.exists(&list) => Some(0),
+        // Old kernels, and recordings made by others, have the mask only.
+        None => scan.text(&place.join("cpumap")).and_then(|mask| count_mask(&mask)),
     };
     let memory_bytes = scan.table(&place.join("meminfo")).and_then(|text| field(&text, "MemTotal"));
-    let kind = if logical_cpus == Some(0) { MemoryKind::Device } else { MemoryKind::Host };
-    NumaNode { id, logical_cpus, memory_bytes, kind }
+    NumaNode { id, logical_cpus, memory_bytes, kind: MemoryKind::Host }
+}
+
+/// Nodes that are places of their own: those that share all their processors were made up by the kernel (`numa=fake`).
+pub(crate) fn count_host_nodes(nodes: &[NumaNode], logical_cpus: Option<u32>) -> usize {
+    let with_processors = || nodes.iter().filter_map(|node| node.logical_cpus).filter(|count| *count > 0);
+    let sum = with_processors().fold(0u32, u32::saturating_add);
+    if logical_cpus.is_some_and(|logical| sum > logical) { 1 } else { with_processors().count() }
 }
 
 /// Memory; `nodes` say what of it is a device's.
@@ -95,9 +98,25 @@ pub(crate) fn count_list(list: &str) -> Option<u32> {
     Some(count)
 }
 
+/// How many bits a kernel mask has set: `00000000,0000ffff` has 16.
+pub(crate) fn count_mask(mask: &str) -> Option<u32> {
+    let words = mask.split(',').map(|word| u64::from_str_radix(word.trim(), 16).ok().map(u64::count_ones));
+    words.sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_are_counted_and_made_up_nodes_are_one() {
+        assert_eq!((count_mask("00000000,0000ffff"), count_mask("3"), count_mask("0")), (Some(16), Some(2), Some(0)));
+        assert_eq!((count_mask("x"), count_mask("")), (None, None));
+        let node = |id, cpus| NumaNode { id, logical_cpus: Some(cpus), memory_bytes: None, kind: MemoryKind::Host };
+        assert_eq!(count_host_nodes(&[node(0, 4), node(1, 4), node(2, 0)], Some(8)), 2);
+        assert_eq!(count_host_nodes(&[node(0, 4), node(1, 4)], Some(4)), 1, "a board with numa=fake=2");
+        assert_eq!(count_host_nodes(&[node(0, 4), node(1, 4)], None), 2);
+    }
 
     #[test]
     fn kernel_lists_are_counted() {

@@ -33,10 +33,12 @@ pub(crate) struct Function {
     pub(crate) link: HopLink,
     /// The NUMA node.
     pub(crate) numa_node: Option<u32>,
+    /// Whether the kernel says that it is outside the case: behind Thunderbolt, USB4 or an ExpressCard slot.
+    pub(crate) is_removable: bool,
     /// Whether it has an entry of the kernel's `accel` subsystem.
     pub(crate) has_accel: bool,
     /// Whether the header type says it is a bridge, for functions without a class.
-    header_is_bridge: bool,
+    pub(crate) header_is_bridge: bool,
 }
 
 impl Function {
@@ -107,6 +109,7 @@ fn read_function(scan: &Scan<'_>, place: &Place, address: &str) -> Function {
         link: HopLink::read(scan, place),
         // -1: the firmware does not say.
         numa_node: scan.number::<i64>(&place.join("numa_node")).and_then(|node| u32::try_from(node).ok()),
+        is_removable: scan.text(&place.join("removable")).as_deref() == Some("removable"),
         has_accel: scan.names(&place.join("accel")).iter().any(|name| name.starts_with("accel")),
         header_is_bridge: header_is_bridge(scan, place),
     }
@@ -126,21 +129,35 @@ pub(crate) fn endpoints(functions: &BTreeMap<String, Function>, virtual_machine:
         .filter(|f| !f.is_bridge() && f.vendor == Some(trust::AMD))
         .map(|f| bus_of(&f.address))
         .collect();
+    let gpus: BTreeMap<&str, &Function> = functions.values().filter(|f| f.kind() == "gpu").map(|f| (device_of(&f.address), f)).collect();
     let endpoints = functions.values().filter(|function| !function.is_bridge());
     endpoints
-        .map(|f| conclude(f, functions, processor_buses.contains(bus_of(&f.address)), virtual_machine))
+        .map(|f| {
+            let around = trust::Around {
+                gpu: gpus.get(device_of(&f.address)).copied(),
+                on_processor_bus: processor_buses.contains(bus_of(&f.address)),
+                virtual_machine,
+            };
+            conclude(f, functions, around)
+        })
         .collect()
 }
 
-fn conclude(function: &Function, all: &BTreeMap<String, Function>, on_processor_bus: bool, virtual_machine: bool) -> PcieDevice {
+fn conclude(function: &Function, all: &BTreeMap<String, Function>, around: trust::Around<'_>) -> PcieDevice {
     let upstream: Vec<&Function> = function.upstream.iter().filter_map(|address| all.get(address)).collect();
-    let (trust, why) = trust::judge(function, &upstream, on_processor_bus, virtual_machine);
+    let (trust, mut why) = trust::judge(function, &upstream, around);
     let path = match trust {
         LinkTrust::Measured => link::slowest(std::iter::once(&function.link).chain(upstream.iter().map(|f| &f.link))),
         // The card's own switch is inside the lie; the first honest hop is above it.
+        LinkTrust::Unreliable if trust::is_tunnelled(function, &upstream) => None,
         LinkTrust::Unreliable => link::slowest(trust::hops_above_card(function, &upstream).map(|f| &f.link)),
+        // The port above is the other end of the same link.
+        LinkTrust::Unknown if trust::has_honest_ports(function, around) => link::slowest(upstream.iter().map(|f| &f.link)),
         LinkTrust::Integrated | LinkTrust::Unknown => None,
     };
+    if trust == LinkTrust::Unknown && path.is_some() {
+        why.push_str("; the path is what the ports above it say");
+    }
     let (current, max) = (function.link.current(), function.link.max());
     PcieDevice {
         address: function.address.clone(),
@@ -149,7 +166,7 @@ fn conclude(function: &Function, all: &BTreeMap<String, Function>, on_processor_
         device: function.device.map(|device| format!("0x{device:04x}")),
         kind: function.kind().to_string(),
         numa_node: function.numa_node,
-        below_max: below_max(current, max, function.kind()),
+        below_max: below_max(current, max, around.gpu.is_some()),
         current,
         max,
         path_bytes_per_s: path,
@@ -158,12 +175,13 @@ fn conclude(function: &Function, all: &BTreeMap<String, Function>, on_processor_
     }
 }
 
-/// Plain arithmetic on the files, except that an idle GPU lowers its speed and never its width.
-fn below_max(current: Option<PcieLink>, max: Option<PcieLink>, kind: &str) -> Option<bool> {
+/// Plain arithmetic on the files, except that an idle GPU lowers its speed and never its width, and with it that of its sound
+/// and USB functions, which share its link.
+fn below_max(current: Option<PcieLink>, max: Option<PcieLink>, is_gpus: bool) -> Option<bool> {
     let (current, max) = (current?, max?);
     let narrower = current.lanes < max.lanes;
     let slower = current.gt_per_s < max.gt_per_s;
-    if kind == "gpu" && slower && !narrower {
+    if is_gpus && slower && !narrower {
         return None;
     }
     Some(narrower || slower)
@@ -185,6 +203,11 @@ pub(crate) fn is_address(name: &str) -> bool {
         && hex(device)
         && number.len() == 1
         && hex(number)
+}
+
+/// An address without its function.
+fn device_of(address: &str) -> &str {
+    address.rsplit_once('.').map_or(address, |(device, _)| device)
 }
 
 /// The domain and bus of an address.
@@ -213,10 +236,10 @@ mod tests {
     #[test]
     fn an_idle_gpu_is_not_called_degraded_and_a_narrow_one_is() {
         let link = |gt, lanes| PcieLink::new(gt, lanes);
-        assert_eq!(below_max(link(2.5, 16), link(16.0, 16), "gpu"), None);
-        assert_eq!(below_max(link(2.5, 8), link(16.0, 16), "gpu"), Some(true));
-        assert_eq!(below_max(link(16.0, 16), link(16.0, 16), "gpu"), Some(false));
-        assert_eq!(below_max(link(2.5, 1), link(8.0, 1), "nic"), Some(true));
-        assert_eq!(below_max(link(2.5, 1), None, "nic"), None);
+        assert_eq!(below_max(link(2.5, 16), link(16.0, 16), true), None);
+        assert_eq!(below_max(link(2.5, 8), link(16.0, 16), true), Some(true));
+        assert_eq!(below_max(link(16.0, 16), link(16.0, 16), true), Some(false));
+        assert_eq!(below_max(link(2.5, 1), link(8.0, 1), false), Some(true));
+        assert_eq!(below_max(link(2.5, 1), None, false), None);
     }
 }

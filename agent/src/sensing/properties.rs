@@ -2,7 +2,7 @@
 //!
 //! Each property runs for a share of `OURO_FUZZ_SECONDS` (five seconds without it) and says how many cases it had.
 
-use super::memory::count_list;
+use super::memory::{count_list, count_mask};
 use super::nvml::{self, NvidiaGpu, NvidiaReport};
 use super::pcie::link::parse_speed;
 use super::power::{android, supply};
@@ -55,6 +55,9 @@ const FRAGMENTS: &[&str] = &[
     "cpu\t\t: POWER9, altivec supported",
     "isa\t: rv64",
     "vendor_id : IBM/S390",
+    "# processors : ",
+    "uarch\t: sifive,u74-mc",
+    "00000000,0000ffff",
     "cpu  1 2 3 4 5 6 7 8",
     "0-7",
     "16-23",
@@ -125,6 +128,11 @@ const PROPERTIES: &[(&str, Property)] = &[
     ("kernel list", |bytes| {
         let text = as_text(bytes);
         prop_assert!(count_list(&text).is_none_or(|count| count > 0 || !text.bytes().any(|b| b.is_ascii_digit())));
+        Ok(())
+    }),
+    ("kernel mask", |bytes| {
+        let text = as_text(bytes);
+        prop_assert!(count_mask(&text).is_none_or(|count| usize::try_from(count).unwrap() <= 4 * text.len()));
         Ok(())
     }),
     ("link speed", |bytes| {

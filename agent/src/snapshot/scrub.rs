@@ -16,9 +16,22 @@ const SECRET_FILES: &[&str] =
     &["serial", "serial_number", "serial-number", "wwid", "uuid", "nguid", "eui", "cid", "unique_id", "machine-id"];
 
 /// Parts of keys whose value is a secret.
-const SECRET_KEYS: &[&str] = &["serial", "uuid", "wwid", "guid", "asset tag", "asset_tag", "hostname", "machine-id", "imei", "imsi"];
+const SECRET_KEYS: &[&str] = &[
+    "serial",
+    "uuid",
+    "wwid",
+    "guid",
+    "asset tag",
+    "asset_tag",
+    "hostname",
+    "machine-id",
+    "imei",
+    "imsi",
+    "sequence code",
+    "lpar name",
+];
 /// Keys whose value is a secret if they are just this.
-const SECRET_WHOLE_KEYS: &[&str] = &["mac", "mac address", "mac_address", "hid_uniq", "uniq", "host"];
+const SECRET_WHOLE_KEYS: &[&str] = &["mac", "mac address", "mac_address", "hid_uniq", "uniq", "host", "identification", "vm00 name"];
 
 /// No form is longer; a file of one character must not cost the square of its length.
 const LONGEST_FORM: usize = 255;
@@ -71,6 +84,13 @@ impl Scrubber {
     }
 
     fn scrub_line(&mut self, line: &str) -> String {
+        // A mainframe's cpuinfo has the machine's number among other things: `version = FF,  identification = 0133E8,  machine = 3931`.
+        if let Some((before, after)) = line.split_once("identification = ") {
+            let value = after.split([',', '\n']).next().unwrap_or_default();
+            let replacement = self.remember(value);
+            let (before, after) = (self.scrub_forms(before), self.scrub_forms(&after[value.len()..]));
+            return format!("{before}identification = {replacement}{after}");
+        }
         let body = line.trim_end_matches('\n');
         let end = &line[body.len()..];
         for separator in ['=', ':'] {

@@ -11,8 +11,10 @@ fn plant(root: &Path) -> Vec<&'static str> {
         ("proc/loadavg", b"0.80 0.5 0.4 1/1 1\n"),
         (
             "proc/cpuinfo",
-            b"processor\t: 0\nmodel name\t: Made by ACMESERIAL7\nSerial\t\t: 10000000deadbeef\nflags\t: fpu tsc lm avx2 serialize\n",
+            b"processor\t: 0\nmodel name\t: Made by ACMESERIAL7\nSerial\t\t: 10000000deadbeef\nflags\t: fpu tsc lm avx2 serialize\n\
+              processor 0: version = FF,  identification = 0FACE8,  machine = 3931\nidentification  : 0FACE8\n",
         ),
+        ("proc/sysinfo", b"Sequence Code:        00000000000FACE8\nLPAR Name:            PAYROLL1\n"),
         ("proc/version", b"Linux version 6.1.0 (janedoe@builder7) on planetexpress #1\n"),
         ("proc/sys/kernel/hostname", b"planetexpress\n"),
         (
@@ -72,6 +74,8 @@ fn plant(root: &Path) -> Vec<&'static str> {
         "fe80::9eb6",
         "NVMESN0042",
         "BATSN99X",
+        "0FACE8",
+        "PAYROLL1",
     ]
 }
 

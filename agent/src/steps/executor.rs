@@ -9,7 +9,8 @@ use super::{Assignment, Outbox, Outcome};
 use crate::durable::Keep;
 use crate::logs::{LogBook, LogWriter};
 use crate::modules::{Installed, Modules, Source};
-use crate::oci::{Oci, OciOrder};
+use crate::oci::OciOrder;
+use crate::profile::Containers;
 use crate::runtimes::Job;
 use crate::spool::{Spool, hash_file};
 use crate::uplink::Link;
@@ -38,7 +39,7 @@ pub struct StepsOptions {
     /// The workers.
     pub pool: Pool,
     /// What runs containers that are programs, where there is something.
-    pub oci: Option<Oci>,
+    pub containers: Containers,
     /// What containers say.
     pub logs: LogBook,
     /// The containers.
@@ -270,7 +271,7 @@ impl Steps {
         let Source::RootFs(layers) = &installed.source else {
             return options.pool.run(installed, job, chunks, log, cancel).await;
         };
-        let Some(oci) = &options.oci else {
+        let Some(oci) = options.containers.borrow().clone() else {
             let why = "this node has no OCI runtime that works; `ouro-agent status` says why";
             return Err(RunFailure::new(FailureClass::LoadFailed, why));
         };

@@ -1,6 +1,8 @@
-//! What this agent's own workers take of the machine, by sysinfo; nothing where it cannot read the system.
+//! What this agent's own workers and containers take of the machine, by sysinfo and by cgroups; nothing where it cannot read the system.
 
 use crate::modules::Modules;
+use crate::oci::Oci;
+use crate::profile::Containers;
 use crate::workers::Pool;
 use ouro_common::device::LoadedContainer;
 use std::collections::HashMap;
@@ -13,12 +15,18 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 pub(super) struct Own {
     pool: Pool,
     modules: Modules,
+    containers: Containers,
     counted: Arc<Mutex<(OwnCpu, Workers)>>,
 }
 
 impl Own {
-    pub(super) fn new(pool: Pool, modules: Modules) -> Self {
-        Self { pool, modules, counted: Arc::new(Mutex::new((OwnCpu::default(), Workers(System::new().ok())))) }
+    pub(super) fn new(pool: Pool, modules: Modules, containers: Containers) -> Self {
+        Self {
+            pool,
+            modules,
+            containers,
+            counted: Arc::new(Mutex::new((OwnCpu::default(), Workers(System::new().ok())))),
+        }
     }
 
     /// Gives up the workers that nobody needs.
@@ -27,13 +35,14 @@ impl Own {
         self.pool.tidy(|digest, source| known.runs(digest, source));
     }
 
-    /// The processor time of all workers so far, and the containers in memory.
+    /// The processor time of all workers and containers so far, and the containers in memory.
     pub(super) fn look(&self) -> (Duration, Vec<LoadedContainer>) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let (own, workers) = &mut *counted;
         let ids = self.pool.ids();
         workers.look(&ids);
-        let cpu = own.add(&ids, |id| workers.cpu_time(id));
+        let programs = self.containers.borrow().as_ref().map(Oci::cpu_time).unwrap_or_default();
+        let cpu = own.add(&ids, |id| workers.cpu_time(id)) + programs;
         (cpu, self.pool.loaded_now(|id| workers.resident_bytes(id)))
     }
 }

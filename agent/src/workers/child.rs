@@ -51,7 +51,10 @@ fn serve(orders: &mut dyn io::BufRead, out: &mut dyn Write) -> io::Result<()> {
                 Some(container) => run_job(container.as_mut(), &job, out)?,
                 None => JobError::load("no container is loaded in this worker").into(),
             },
-            Order::Probe(probe) => runtimes::probe(&probe),
+            Order::Probe(probe) => {
+                runtimes::probe(&probe, &mut |word| say(out, &word))?;
+                Word::Done
+            }
             Order::Open { model } => match LocalModel::open(&model) {
                 Ok(opened) => {
                     local = Some(opened);

@@ -1,40 +1,37 @@
-//! Asks a worker of its own which runtimes work here and what the machine achieves, and lets it go again.
+//! Asks a worker of its own which runtimes work here and what the machine achieves, and lets it go again. What it finds is told at
+//! once: a library that hangs afterwards takes nothing back.
 
 use super::process::{Process, WorkerOptions};
 use super::protocol::{Order, ProbeOrder, Word};
 use crate::sensing::speeds::Speeds;
 use ouro_common::device::{Achieved, RuntimeAvailability};
-use std::time::Duration;
 
-/// A probe that takes longer is killed: some library hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What a probe found.
-#[derive(Debug, Clone, Default)]
-pub struct Probed {
-    /// One entry a runtime.
-    pub runtimes: Vec<RuntimeAvailability>,
-    /// Bandwidth and compute, where they were measured.
-    pub achieved: Option<Achieved>,
-    /// Disk and hashing, where they were measured.
-    pub speeds: Option<Speeds>,
+/// Something a probe found out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finding {
+    /// Whether a runtime works.
+    Runtime(RuntimeAvailability),
+    /// What the machine achieves.
+    Measured(Achieved),
+    /// How fast disk and hashing are.
+    Speeds(Speeds),
 }
 
-/// Probes the machine. What cannot be found out is said to be unavailable, with the reason.
-pub async fn probe(options: &WorkerOptions, order: ProbeOrder) -> Probed {
-    let asked = async {
-        let mut worker = Process::start(options).map_err(|e| format!("a worker cannot be started: {e}"))?;
-        let told = worker.tell(&Order::Probe(order)).await;
+/// Probes the machine. Dropped, it ends.
+///
+/// # Errors
+/// Why the worker did not come to its end, in words.
+pub async fn probe(options: &WorkerOptions, order: ProbeOrder, mut tell: impl FnMut(Finding)) -> Result<(), String> {
+    let mut worker = Process::start(options).map_err(|e| format!("a worker cannot be started: {e}"))?;
+    let told = worker.tell(&Order::Probe(order)).await;
+    loop {
         match worker.next().await {
-            Ok(Some(Word::Probed { runtimes, measured, speeds })) => Ok(Probed { runtimes, achieved: measured, speeds }),
-            Ok(_) => Err(worker.autopsy().await.why),
-            Err(error) => Err(told.err().unwrap_or(error).to_string()),
+            Ok(Some(Word::Works { runtime })) => tell(Finding::Runtime(runtime)),
+            Ok(Some(Word::Measured { achieved })) => tell(Finding::Measured(achieved)),
+            Ok(Some(Word::Speeds { speeds })) => tell(Finding::Speeds(speeds)),
+            Ok(Some(Word::Done)) => return Ok(()),
+            Ok(_) => return Err(worker.autopsy().await.why),
+            Err(error) => return Err(told.err().unwrap_or(error).to_string()),
         }
-    };
-    let outcome = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("the probe took longer than 30 s".into()));
-    outcome.unwrap_or_else(|why| {
-        tracing::error!(why, "the runtimes could not be probed");
-        let none = |runtime: &str| RuntimeAvailability { runtime: runtime.into(), available: false, detail: why.clone() };
-        Probed { runtimes: ["builtin", "gguf", "onnx"].map(none).to_vec(), ..Probed::default() }
-    })
+    }
 }

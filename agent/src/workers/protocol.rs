@@ -46,10 +46,11 @@ pub enum Order {
 pub struct ProbeOrder {
     /// The ONNX Runtime library the configuration names.
     pub onnxruntime: Option<PathBuf>,
-    /// Whether bandwidth and compute are measured; that takes up to two seconds.
-    pub measure: bool,
-    /// The folder whose medium is measured, and hashing with it; that takes half a second.
-    pub disk: Option<PathBuf>,
+    /// Whether it is to say which runtimes work.
+    pub runtimes: bool,
+    /// The agent's folder, whose medium is measured together with bandwidth, compute and hashing; that takes up to two seconds and a
+    /// half. Without it nothing is measured.
+    pub measure: Option<PathBuf>,
 }
 
 /// A prompt for the first pass.
@@ -89,14 +90,20 @@ pub enum Word {
         /// What was wrong.
         why: String,
     },
-    /// Which runtimes work on this machine.
-    Probed {
-        /// One entry a runtime.
-        runtimes: Vec<RuntimeAvailability>,
+    /// Whether a runtime works on this machine; one of several words of a probe.
+    Works {
+        /// Which, and why not.
+        runtime: RuntimeAvailability,
+    },
+    /// What was measured; one of several words of a probe.
+    Measured {
+        /// The figures.
+        achieved: Achieved,
+    },
+    /// How fast disk and hashing are.
+    Speeds {
         /// What was measured.
-        measured: Option<Achieved>,
-        /// What was measured of disk and hashing.
-        speeds: Option<Speeds>,
+        speeds: Speeds,
     },
     /// What came of an attempt at the first pass. Chunks before it are an answer that may be shown.
     Attempted {

@@ -1,6 +1,6 @@
 //! Restoring: the whole backup is unpacked and checked beside the home before anything of the home is touched.
 
-use super::{BLOBS, CA, CA_KEY, MANIFEST, Manifest, OPERATOR, SCHEMA, STORE};
+use super::{BLOBS, CA, CA_KEY, MANIFEST, Manifest, OPERATOR, SCHEMA, STORE, TRUSTED_KEYS};
 use crate::init::{ServerFiles, io_fault, store_fault};
 use crate::lock::HomeLock;
 use crate::store::{SqliteStore, Ticker};
@@ -102,7 +102,7 @@ fn unpack(file: &Path, staging: &Path) -> Result<Manifest, Fault> {
         _ => io_fault(file, &e),
     })?;
     let unreadable = |e: io::Error| damaged(&format!("it is no whole tar archive: {e}"), file);
-    for folder in ["server", "server/blobs", "operator"] {
+    for folder in ["server", "server/blobs", "server/trusted-keys", "operator"] {
         let path = staging.join(folder);
         fs::create_dir(&path)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o700)))
@@ -131,7 +131,9 @@ fn place_of(name: &str) -> Option<PathBuf> {
     let single = |rest: &str| !rest.is_empty() && rest != "." && rest != ".." && !rest.contains('/');
     match name {
         CA | CA_KEY | STORE => Some(Path::new("server").join(name)),
-        _ if name.strip_prefix(BLOBS).is_some_and(single) => Some(Path::new("server").join(name)),
+        _ if [BLOBS, TRUSTED_KEYS].iter().any(|folder| name.strip_prefix(folder).is_some_and(single)) => {
+            Some(Path::new("server").join(name))
+        }
         _ if name.strip_prefix(OPERATOR).is_some_and(single) => Some(PathBuf::from(name)),
         _ => None,
     }
@@ -190,10 +192,21 @@ mod tests {
 
     #[test]
     fn nothing_leads_out_of_the_folder() {
-        for name in ["../x", "/etc/passwd", "blobs/../ca.pem", "blobs/", "operator/..", "operator/a/b", "server/ca.pem", ""] {
+        for name in [
+            "../x",
+            "/etc/passwd",
+            "blobs/../ca.pem",
+            "blobs/",
+            "operator/..",
+            "operator/a/b",
+            "trusted-keys/..",
+            "server/ca.pem",
+            "",
+        ] {
             assert_eq!(place_of(name), None, "{name}");
         }
         assert_eq!(place_of("blobs/ab"), Some(PathBuf::from("server/blobs/ab")));
+        assert_eq!(place_of("trusted-keys/me.pub"), Some(PathBuf::from("server/trusted-keys/me.pub")));
         assert_eq!(place_of("operator/key.pem"), Some(PathBuf::from("operator/key.pem")));
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Steps that are decided about in one pass.
 const BATCH: usize = 512;
 /// How long a claim lasts if this process dies over it.
-const LEASE: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(20);
 
 /// Places what is ready. `afresh`: also what found no room the last time is looked at in full, since it may find none ever.
 pub(super) async fn place_steps(world: &World, afresh: bool) -> Result<(), StoreError> {

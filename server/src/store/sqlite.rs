@@ -1,7 +1,7 @@
 //! The store in SQLite: one file beside its log, one writer with group commit, readers that see what is committed.
 //!
-//! The log is flushed at every commit (`synchronous = FULL`): what was acknowledged is there after a power cut. Two
-//! processes must not open one database; whoever starts the server locks its home for that.
+//! The log is flushed at every commit of a promise (`synchronous = FULL`): what was acknowledged is there after a power cut.
+//! Leases and plans are worked out again; they go along with the next flush. Two processes must not open one database; whoever starts the server locks its home for that.
 
 mod accept;
 mod backup;
@@ -40,6 +40,7 @@ use columns::Count;
 use db::Db;
 use ouro_common::clock::Instant;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -88,7 +89,7 @@ impl SqliteStore {
             let queue: Arc<Mutex<Receiver<Box<dyn Job>>>> = read_queue.clone();
             store.spawn("store-reader", &site, move || reader.run(&queue))?;
         }
-        let writer = Writer { conn, clock, generation, site: site.clone(), clock_written: persisted };
+        let writer = Writer { conn, clock, generation, site: site.clone(), clock_written: persisted, flushes: true };
         store.spawn("store-writer", &site, move || writer.run(&write_queue))?;
         Ok(store)
     }
@@ -135,13 +136,30 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Changes the store; the answer comes after the commit.
+    /// Changes the store; the answer comes when that is on the disk.
     async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Db<'_>) -> Outcome<T> + Send + 'static,
     {
-        let (verb, answer) = Verb::queued(work);
+        self.change(work, true).await
+    }
+
+    /// Changes the store by what is worked out again if a power cut takes it; a killed process loses nothing.
+    async fn note<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Db<'_>) -> Outcome<T> + Send + 'static,
+    {
+        self.change(work, false).await
+    }
+
+    async fn change<T, F>(&self, work: F, is_promise: bool) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Db<'_>) -> Outcome<T> + Send + 'static,
+    {
+        let (verb, answer) = Verb::queued(work, is_promise);
         let queues = self.queues.as_ref().ok_or(StoreError::Closed)?;
         queues.writes.send(verb).map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -153,7 +171,7 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Db<'_>) -> Outcome<T> + Send + 'static,
     {
-        let (verb, answer) = Verb::queued(work);
+        let (verb, answer) = Verb::queued(work, false);
         let queues = self.queues.as_ref().ok_or(StoreError::Closed)?;
         queues.reads.send(verb).map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -189,6 +207,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     conn.busy_timeout(Duration::from_secs(5))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    // A statement's plan depends on its text alone. Else many are planned anew whenever other values are bound.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(conn)
 }
 

@@ -1,7 +1,7 @@
 //! No-op requests through the durable store: everything that happens to a request but its work.
 //!
 //! Each is a request with an approved plan of one `noop` step: accepted durably, placed, assigned durably, run in a worker,
-//! committed durably, and its end told to who waits. So a request costs four durable transactions. Requests of many steps show
+//! committed durably, and its end told to who waits. So a request costs three durable transactions. Requests of many steps show
 //! what a step alone costs.
 
 use anyhow::Context as _;
@@ -62,6 +62,14 @@ pub struct Noop {
     pub concurrent_p99_ms: f64,
     /// Steps of requests of a hundred steps, four such requests at a time: steps a second.
     pub wide_steps_per_s: f64,
+    /// Processor time that one request of one step took of the server, at the same time as others, ms.
+    pub server_ms_per_request: f64,
+    /// And of the agents with their workers, ms.
+    pub agents_ms_per_request: f64,
+    /// Processor time that a step of a wide request took of the server, ms.
+    pub server_ms_per_wide_step: f64,
+    /// And of the agents with their workers, ms.
+    pub agents_ms_per_wide_step: f64,
     /// The server's resident memory before the first request, bytes.
     pub server_memory_before_bytes: Option<u64>,
     /// Its resident memory after the last one, bytes.
@@ -95,17 +103,22 @@ pub fn noop(options: &NoopOptions) -> anyhow::Result<Noop> {
     let begin = Instant::now();
     let one_by_one = client.wait_for(async { sequential(&asking, &plan, options.requests).await })?;
     let sequential_s = begin.elapsed().as_secs_f64();
+    let before = processor_time(&mut fleet);
     let begin = Instant::now();
     let together = client.wait_for(async { concurrent(&asking, &plan, options).await })?;
     let concurrent_s = begin.elapsed().as_secs_f64();
+    let took = processor_time(&mut fleet).since(before, options.requests);
 
     let grown = store_bytes(&store).saturating_sub(store_before);
-    let wide = wide_plan(&container, WIDTH);
+    let join = client.wait_for(async { asking.container("compose").await }).context("the node offers compose")?;
+    let wide = wide_plan(&container, &join, WIDTH);
     let rounds = options.requests.div_ceil(WIDTH + 1).max(4);
     let few = NoopOptions { requests: rounds, in_flight: 4, ..*options };
+    let before = processor_time(&mut fleet);
     let begin = Instant::now();
     client.wait_for(async { concurrent(&asking, &wide, &few).await })?;
     let wide_s = begin.elapsed().as_secs_f64();
+    let took_wide = processor_time(&mut fleet).since(before, rounds * (WIDTH + 1));
 
     Ok(Noop {
         requests: options.requests,
@@ -119,12 +132,36 @@ pub fn noop(options: &NoopOptions) -> anyhow::Result<Noop> {
         concurrent_p50_ms: quantile_ms(&together, 0.5),
         concurrent_p99_ms: quantile_ms(&together, 0.99),
         wide_steps_per_s: f64::from(rounds * (WIDTH + 1)) / wide_s,
+        server_ms_per_request: took.server_ms,
+        agents_ms_per_request: took.agents_ms,
+        server_ms_per_wide_step: took_wide.server_ms,
+        agents_ms_per_wide_step: took_wide.agents_ms,
         server_memory_before_bytes: memory_before,
         server_memory_after_bytes: fleet.server.process().resident_bytes(),
         agent_memory_after_bytes: fleet.node(&names[0]).process().resident_bytes(),
         store_bytes_per_request: grown as f64 / f64::from(2 * options.requests),
         disk_sync_p50_ms: disk_sync_ms(fleet.folder())?,
     })
+}
+
+/// Processor time so far, or of one of many pieces of work, ms.
+#[derive(Clone, Copy)]
+struct Took {
+    server_ms: f64,
+    agents_ms: f64,
+}
+
+impl Took {
+    fn since(self, before: Self, pieces: u32) -> Self {
+        let each = |now: f64, before: f64| (now - before) / f64::from(pieces);
+        Self { server_ms: each(self.server_ms, before.server_ms), agents_ms: each(self.agents_ms, before.agents_ms) }
+    }
+}
+
+fn processor_time(fleet: &mut Fleet) -> Took {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let agents = fleet.nodes.iter_mut().map(|node| ms(node.process().processor_time())).sum();
+    Took { server_ms: ms(fleet.server.process().processor_time()), agents_ms: agents }
 }
 
 async fn sequential(asking: &Asking, plan: &Plan, requests: u32) -> anyhow::Result<Vec<Duration>> {

@@ -77,6 +77,9 @@ impl Report {
         row(&format!("{} at a time: P50", noop.in_flight), format!("{:.1} ms", noop.concurrent_p50_ms));
         row(&format!("{} at a time: P99", noop.in_flight), format!("{:.1} ms", noop.concurrent_p99_ms));
         row("4 requests of 100 steps at a time: rate", format!("{:.0} steps/s", noop.wide_steps_per_s));
+        let split = |server: f64, agents: f64| format!("{server:.2} ms of the server, {agents:.2} ms of agents and workers");
+        row("processor time of a request, many at a time", split(noop.server_ms_per_request, noop.agents_ms_per_request));
+        row("processor time of a step of a hundred", split(noop.server_ms_per_wide_step, noop.agents_ms_per_wide_step));
         row("server memory before", mib(noop.server_memory_before_bytes));
         row("server memory after", mib(noop.server_memory_after_bytes));
         row("agent memory after", mib(noop.agent_memory_after_bytes));

@@ -1,6 +1,6 @@
 //! The asynchronous half of the raw client: one channel, cheap to clone, any number of calls at once.
 
-use ouro_common::document::{NodesDocument, ResultDocument, TraceDocument};
+use ouro_common::document::{ModulesDocument, NodesDocument, ResultDocument, TraceDocument};
 use ouro_common::envelope::{Envelope, Input, PROTOCOL_VERSION, Principal};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, RequestId};
@@ -100,14 +100,21 @@ impl Asking {
         cancelled.map(drop).map_err(|s| fault_of(&s))
     }
 
+    /// The modules in the fleet.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn modules(&self) -> Result<ModulesDocument, Fault> {
+        let reply = self.requests().modules(ModulesRequest {}).await.map_err(|s| fault_of(&s))?;
+        read_document(Some(reply.get_ref()), "ouroboros.modules/1")
+    }
+
     /// The container of this name, or `name:version`, as some node offers it.
     ///
     /// # Errors
     /// `NOT_FOUND` when nobody does.
     pub async fn container(&self, name: &str) -> Result<ouro_common::document::ContainerView, Fault> {
-        let reply = self.requests().modules(ModulesRequest {}).await.map_err(|s| fault_of(&s))?;
-        let modules: ouro_common::document::ModulesDocument = read_document(Some(reply.get_ref()), "ouroboros.modules/1")?;
-        let mut containers = modules.modules.into_iter().flat_map(|m| m.containers);
+        let mut containers = self.modules().await?.modules.into_iter().flat_map(|m| m.containers);
         let found = containers.find(|c| c.container.name.as_str() == name || c.container.to_string() == name);
         found.ok_or_else(|| Fault::new(FaultCode::NotFound, format!("nobody offers {name}")))
     }
@@ -221,14 +228,15 @@ pub fn single_step(container: &ouro_common::document::ContainerView, params: ser
     Plan { planner: "test".into(), steps: vec![step], answer: name("answer") }
 }
 
-/// A plan of `width` steps of one container beside each other, and one that reads all their results. The container takes many
-/// inputs and an `output_bytes`.
+/// A plan of `width` steps of one container beside each other, each of which gives so many bytes as its number says, and one of
+/// `join` that reads all their results.
 ///
 /// # Panics
-/// When the container takes or gives nothing.
-pub fn wide_plan(container: &ouro_common::document::ContainerView, width: u32) -> Plan {
+/// When one of the containers takes or gives nothing.
+pub fn wide_plan(container: &ouro_common::document::ContainerView, join: &ouro_common::document::ContainerView, width: u32) -> Plan {
     let one = single_step(container, serde_json::json!({}));
-    let (first, port) = (&one.steps[0], &container.inputs.first().expect("the container has an input").port);
+    let (first, last) = (&one.steps[0], &single_step(join, serde_json::json!({})).steps[0]);
+    let port = last.inputs.keys().next().expect("the container has an input");
     let output = first.outputs.keys().next().expect("a container has an output");
     let part = |n: u32| Step {
         id: name(&format!("part-{n}")),
@@ -237,7 +245,7 @@ pub fn wide_plan(container: &ouro_common::document::ContainerView, width: u32) -
         ..first.clone()
     };
     let made = (0..width).map(|n| name(&format!("made-{n}"))).collect();
-    let join = Step { id: name("join"), inputs: BTreeMap::from([(port.clone(), Tags::Many(made))]), ..first.clone() };
+    let join = Step { id: name("join"), inputs: BTreeMap::from([(port.clone(), Tags::Many(made))]), ..last.clone() };
     Plan { steps: (0..width).map(part).chain([join]).collect(), ..one }
 }
 

@@ -20,7 +20,7 @@ impl Page {
         self.cut(title);
     }
 
-    /// A name, its text, and where that was read; a source that does not fit beside the text stands on the last line of it.
+    /// A name, its text, and where that was read; a source too long for the space beside the text stands below it.
     pub(super) fn line(&mut self, name: &str, text: &str, source: &str) {
         let mut lines = Vec::new();
         let mut line = format!("  {name:<14}");
@@ -33,13 +33,17 @@ impl Page {
         }
         lines.push(line);
         let source = source.trim_start_matches('/');
+        let fits = source.chars().count() <= WIDTH - TEXT_END - 2;
         for (number, line) in lines.iter().enumerate() {
-            if number == 0 && !source.is_empty() {
+            if number == 0 && fits && !source.is_empty() {
                 let fill = TEXT_END.saturating_sub(line.chars().count());
                 self.cut(&format!("{line}{}  {source}", " ".repeat(fill)));
             } else {
                 self.cut(line);
             }
+        }
+        if !fits {
+            self.cut(&format!("{} {source}", " ".repeat(INDENT)));
         }
     }
 
@@ -70,11 +74,14 @@ mod tests {
         page.section("Memory");
         page.line("total", "15.6 GiB", "/a/b/meminfo");
         page.line("why", &"word ".repeat(14), "/x");
+        page.line("far", "away", &format!("/s/{}", "x".repeat(40)));
         page.line("cut", &"é".repeat(120), "");
         let text = page.into_text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], format!("  total          15.6 GiB{}a/b/meminfo", " ".repeat(68 - 25)));
         assert!(lines[2].ends_with("  x") && lines[3].starts_with("                 word"), "{text}");
+        let far = format!("{}s/{}", " ".repeat(INDENT + 1), "x".repeat(40));
+        assert!(lines.contains(&"  far            away") && lines.contains(&far.as_str()), "{text}");
         assert!(lines.iter().all(|line| line.chars().count() <= WIDTH));
     }
 }

@@ -18,8 +18,10 @@ pub(crate) struct HopLink {
 /// Why link files hold no link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoLink {
-    /// Width 0: the function is part of the processor.
+    /// Width 0 and no width that it could have: the function is part of the processor.
     Internal,
+    /// Width 0 of a link that could have lanes: it is down, its device asleep or not there.
+    Down,
     /// All-ones reads: the device is gone or asleep.
     Gone,
 }
@@ -29,17 +31,12 @@ impl HopLink {
         let speed = |name: &str| scan.text(&function.join(name));
         let width = |name: &str| scan.number::<u32>(&function.join(name));
         let (raw_current, raw_max) = (width("current_link_width"), width("max_link_width"));
-        let no_link = match raw_current.or(raw_max) {
-            Some(0) => Some(NoLink::Internal),
-            Some(lanes) if is_width(lanes).is_none() => Some(NoLink::Gone),
-            _ => None,
-        };
         Self {
             current_gt_per_s: speed("current_link_speed").and_then(|text| parse_speed(&text)),
             current_lanes: raw_current.and_then(is_width),
             max_gt_per_s: speed("max_link_speed").and_then(|text| parse_speed(&text)),
             max_lanes: raw_max.and_then(is_width),
-            no_link,
+            no_link: no_link(raw_current, raw_max),
         }
     }
 
@@ -62,6 +59,16 @@ impl HopLink {
             return None;
         }
         PcieLink::new(self.max_gt_per_s.or(self.current_gt_per_s)?, self.current_lanes.or(self.max_lanes)?)
+    }
+}
+
+/// What widths mean that are none. The kernel writes 255 for a maximum where the function has no such register.
+fn no_link(current: Option<u32>, max: Option<u32>) -> Option<NoLink> {
+    match current.or(max)? {
+        0 if max.is_some_and(|max| is_width(max).is_some()) => Some(NoLink::Down),
+        0 => Some(NoLink::Internal),
+        lanes if is_width(lanes).is_none() => Some(NoLink::Gone),
+        _ => None,
     }
 }
 
@@ -93,6 +100,17 @@ mod tests {
         for text in ["Unknown", "Unknown speed", "", "8", "GT/s", "7.3 GT/s", "NaN GT/s", "inf GT/s", "-8 GT/s"] {
             assert_eq!(parse_speed(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn widths_that_are_none_are_told_apart() {
+        assert_eq!(no_link(Some(0), Some(0)), Some(NoLink::Internal));
+        assert_eq!(no_link(Some(0), Some(255)), Some(NoLink::Internal), "no such register");
+        assert_eq!(no_link(Some(0), None), Some(NoLink::Internal));
+        assert_eq!(no_link(Some(0), Some(4)), Some(NoLink::Down), "a drive that sleeps is no part of the processor");
+        assert_eq!(no_link(Some(63), Some(63)), Some(NoLink::Gone));
+        assert_eq!(no_link(None, Some(255)), Some(NoLink::Gone));
+        assert_eq!((no_link(Some(4), Some(255)), no_link(Some(4), Some(4)), no_link(None, None)), (None, None, None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! * Functions inside a processor or chipset describe an internal bus ("16.0 GT/s x16" of a security processor).
 //! * Intel Arc cards always say 2.5 GT/s x1, AMD cards since Vega and Navi 16 or 32 GT/s x16: the link between the chip and
 //!   a switch on the card. The card's link to the machine is the switch's upstream port, two levels up.
+//! * Thunderbolt and USB4 carry PCIe in a tunnel whose ports all say 2.5 GT/s x4, whatever the cable carries.
 //! * In a virtual machine the link files are missing or invented by the hypervisor.
 
 use super::Function;
@@ -15,6 +16,8 @@ pub(crate) const AMD: u32 = 0x1022;
 pub(crate) const AMD_GPU: u32 = 0x1002;
 /// Intel.
 pub(crate) const INTEL: u32 = 0x8086;
+/// ASMedia, whose chips are in enclosures.
+const ASMEDIA: u32 = 0x1b21;
 /// NVIDIA.
 pub(crate) const NVIDIA: u32 = 0x10de;
 /// QEMU's emulated devices (Red Hat).
@@ -30,35 +33,95 @@ fn is_amd_integrated_gpu(device: u32) -> bool {
     )
 }
 
+/// Whether the ports above a function without figures say what its link is.
+pub(crate) fn has_honest_ports(f: &Function, around: Around<'_>) -> bool {
+    !around.virtual_machine && f.link.no_link.is_none()
+}
+
+/// Ports of Thunderbolt and USB4 controllers, for kernels and recordings that do not say `removable`.
+fn is_tunnel_port(f: &Function) -> bool {
+    let Some(device) = f.device else { return false };
+    match f.vendor {
+        // Light Ridge to Falcon Ridge, Alpine Ridge, Titan Ridge, Goshen Ridge, Maple Ridge, Barlow Ridge.
+        Some(INTEL) => matches!(
+            device,
+            0x1513
+                | 0x151a
+                | 0x1547
+                | 0x1549
+                | 0x156b
+                | 0x156d
+                | 0x1576
+                | 0x1578
+                | 0x15c0
+                | 0x15d3
+                | 0x15da
+                | 0x15e7
+                | 0x15ea
+                | 0x15ef
+                | 0x0b26
+                | 0x1136
+                | 0x5780
+                | 0x5786
+        ),
+        Some(ASMEDIA) => matches!(device, 0x2421..=0x2428 | 0x2461..=0x2463),
+        _ => false,
+    }
+}
+
+/// Whether the way to the machine leads through a Thunderbolt or USB4 cable.
+pub(crate) fn is_tunnelled(f: &Function, upstream: &[&Function]) -> bool {
+    f.is_removable || upstream.iter().any(|hop| hop.is_removable || is_tunnel_port(hop))
+}
+
+/// What a function's surroundings say of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'f> {
+    /// The GPU of the same slot: the function itself, or the one whose sound or USB it is.
+    pub(crate) gpu: Option<&'f Function>,
+    /// Whether its bus holds functions of AMD's processors.
+    pub(crate) on_processor_bus: bool,
+    /// Whether a hypervisor runs the machine.
+    pub(crate) virtual_machine: bool,
+}
+
 /// The trust, and the reason in a sentence.
-pub(crate) fn judge(function: &Function, upstream: &[&Function], on_processor_bus: bool, virtual_machine: bool) -> (LinkTrust, String) {
-    let (trust, why) = judge_plainly(function, upstream, on_processor_bus, virtual_machine);
+pub(crate) fn judge(function: &Function, upstream: &[&Function], around: Around<'_>) -> (LinkTrust, String) {
+    let (trust, why) = judge_plainly(function, upstream, around);
     (trust, why.to_string())
 }
 
-fn judge_plainly(f: &Function, upstream: &[&Function], on_processor_bus: bool, virtual_machine: bool) -> (LinkTrust, &'static str) {
+fn judge_plainly(f: &Function, upstream: &[&Function], around: Around<'_>) -> (LinkTrust, &'static str) {
     use LinkTrust::{Integrated, Measured, Unknown, Unreliable};
-    if virtual_machine {
+    if around.virtual_machine {
         return (Unknown, "a virtual machine: link files are missing or invented by the hypervisor");
     }
     match f.link.no_link {
         Some(NoLink::Internal) => return (Integrated, "link width 0: part of the processor, no PCIe link"),
+        Some(NoLink::Down) => return (Unknown, "link width 0: the link is down, the device asleep or not there"),
         Some(NoLink::Gone) => return (Unknown, "the link files hold all-ones: the device is gone or asleep"),
         None => {}
     }
     if f.vendor == Some(AMD) {
         return (Integrated, "part of an AMD processor or chipset: the link is an internal bus");
     }
-    if f.vendor == Some(AMD_GPU) && (on_processor_bus || f.device.is_some_and(is_amd_integrated_gpu)) {
+    let gpu = around.gpu.unwrap_or(f);
+    if f.vendor == Some(AMD_GPU) && (around.on_processor_bus || gpu.device.is_some_and(is_amd_integrated_gpu)) {
         return (Integrated, "part of an AMD processor: the link is an internal bus");
     }
     if f.on_root_bus && !f.link.has_figures() && matches!(f.vendor, Some(INTEL)) {
         return (Integrated, "on the root bus without link files: part of the processor or chipset");
     }
-    if f.kind() == "gpu" && is_arc(f) {
+    if is_tunnelled(f, upstream) {
+        return (Unreliable, "behind Thunderbolt or USB4: the ports of the tunnel say 2.5 GT/s x4, whatever the cable carries");
+    }
+    if is_arc(f) && (f.kind() == "gpu" || is_on_arc_card(upstream)) {
         return (Unreliable, "Intel Arc always reports 2.5 GT/s x1; its link is at the upstream port of the card's switch");
     }
-    if f.kind() == "gpu" && f.vendor == Some(AMD_GPU) && is_behind_own_switch(f, upstream) {
+    // Its sound function repeats what the GPU says.
+    if let Some(gpu) = around.gpu.filter(|gpu| gpu.vendor == Some(AMD_GPU))
+        && is_behind_own_switch(gpu, upstream)
+    {
         return (
             Unreliable,
             "the figures are of the bus inside the card; its link is at the upstream port of the card's switch",
@@ -73,6 +136,11 @@ fn judge_plainly(f: &Function, upstream: &[&Function], on_processor_bus: bool, v
         (true, false) => (Measured, "only the present link is known; an idle device may run slower than it can"),
         (false, true) => (Measured, "only maxima are known"),
     }
+}
+
+/// Sound of an Arc card has a port of its own in the card's switch. A network card at Gen1 x1 sits in a slot, with one hop above.
+fn is_on_arc_card(upstream: &[&Function]) -> bool {
+    matches!(upstream, [down, up, ..] if is_arc(down) && down.is_bridge() && up.vendor == Some(INTEL) && up.is_bridge())
 }
 
 /// Discrete Intel GPUs report Gen1 x1 for now and for ever; no real GPU has that as its maximum.
@@ -128,8 +196,10 @@ mod tests {
         Function { class: Some(class), vendor: Some(vendor), link, ..Function::default() }
     }
 
+    const ALONE: Around<'_> = Around { gpu: None, on_processor_bus: false, virtual_machine: false };
+
     fn trust_of(f: &Function, upstream: &[&Function]) -> LinkTrust {
-        judge(f, upstream, false, false).0
+        judge(f, upstream, Around { gpu: (f.kind() == "gpu").then_some(f), ..ALONE }).0
     }
 
     #[test]
@@ -162,9 +232,36 @@ mod tests {
     }
 
     #[test]
+    fn sound_of_a_card_is_believed_no_more_than_its_gpu() {
+        let root_port = function(0x060400, AMD, 16.0, 8);
+        let up = function(0x060400, AMD_GPU, 16.0, 8);
+        let down = function(0x060400, AMD_GPU, 16.0, 16);
+        let gpu = function(0x030000, AMD_GPU, 16.0, 16);
+        let sound = function(0x040300, AMD_GPU, 16.0, 16);
+        let beside = Around { gpu: Some(&gpu), ..ALONE };
+        assert_eq!(judge(&sound, &[&down, &up, &root_port], beside).0, LinkTrust::Unreliable);
+        assert_eq!(judge(&sound, &[&root_port], beside).0, LinkTrust::Measured);
+        let (up, down) = (function(0x060400, INTEL, 16.0, 8), function(0x060400, INTEL, 2.5, 1));
+        assert_eq!(trust_of(&function(0x040300, INTEL, 2.5, 1), &[&down, &up, &root_port]), LinkTrust::Unreliable);
+    }
+
+    #[test]
+    fn what_hangs_on_a_cable_is_not_budgeted_from_its_tunnel() {
+        let port = Function { device: Some(0x15ea), ..function(0x060400, INTEL, 2.5, 4) };
+        let gpu = function(0x030000, NVIDIA, 8.0, 4);
+        assert_eq!(trust_of(&gpu, &[&port, &port]), LinkTrust::Unreliable);
+        let told = Function { is_removable: true, ..gpu.clone() };
+        assert!(trust_of(&told, &[]) == LinkTrust::Unreliable && is_tunnelled(&told, &[]));
+        let plain = function(0x060400, INTEL, 2.5, 4);
+        assert_eq!(trust_of(&gpu, &[&plain]), LinkTrust::Measured, "an old slot is as slow as it says");
+    }
+
+    #[test]
     fn functions_of_the_processor_are_integrated() {
         assert_eq!(trust_of(&function(0x108000, AMD, 16.0, 16), &[]), LinkTrust::Integrated);
-        assert_eq!(judge(&function(0x030000, AMD_GPU, 16.0, 16), &[], true, false).0, LinkTrust::Integrated);
-        assert_eq!(judge(&function(0x030000, NVIDIA, 16.0, 16), &[], false, true).0, LinkTrust::Unknown);
+        let on_bus = Around { on_processor_bus: true, ..ALONE };
+        assert_eq!(judge(&function(0x030000, AMD_GPU, 16.0, 16), &[], on_bus).0, LinkTrust::Integrated);
+        let virtual_machine = Around { virtual_machine: true, ..ALONE };
+        assert_eq!(judge(&function(0x030000, NVIDIA, 16.0, 16), &[], virtual_machine).0, LinkTrust::Unknown);
     }
 }

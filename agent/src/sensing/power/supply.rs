@@ -223,8 +223,34 @@ mod tests {
         let mouse = Supply { scope: Some("Device".into()), ..of_kind(Some("Battery")) };
         assert_eq!(role_of(&mouse, Some(true), false), Role::Other);
         assert_eq!(role_of(&of_kind(Some("USB_CDP")), Some(true), false), Role::UsbCharger);
+        for kind in ["USB", "USB_PD", "USB_DCP", "Wireless", "Wipower"] {
+            assert_eq!(role_of(&of_kind(Some(kind)), None, false), Role::UsbCharger, "{kind}");
+        }
+        assert_eq!(role_of(&of_kind(Some("USB")), Some(false), false), Role::Other, "not connected");
         assert_eq!(role_of(&of_kind(Some("BMS")), None, false), Role::Other);
         assert_eq!(role_of(&of_kind(None), None, false), Role::SystemBattery, "no type, but status and capacity");
         assert_eq!(role(&of_kind(None), false, None, false).0, Role::Other);
+    }
+
+    #[test]
+    fn charge_becomes_energy_at_the_design_voltage_whatever_its_unit() {
+        let energy = |files: &[(&str, &str)]| {
+            let dir = tempfile::tempdir().unwrap();
+            let place = dir.path().join("sys/class/power_supply/BAT0");
+            std::fs::create_dir_all(&place).unwrap();
+            for (name, text) in files {
+                std::fs::write(place.join(name), text).unwrap();
+            }
+            let root = crate::sensing::host_root::HostRoot::recorded(dir.path());
+            let scan = Scan::new(&root);
+            read_all(&scan)[0].energy.map(|(now, full)| (now.round(), full.round()))
+        };
+        let charge = [("charge_now", "2000000"), ("charge_full", "5000000")];
+        let at = |volts: &'static str, name: &'static str| energy(&[charge[0], charge[1], (name, volts)]);
+        assert_eq!(at("12000000", "voltage_min_design"), Some((24.0, 60.0)));
+        assert_eq!(at("12000", "voltage_now"), Some((24.0, 60.0)), "some vendors write mV");
+        assert_eq!(at("0", "voltage_now"), None);
+        assert_eq!(energy(&[("energy_now", "30000000"), ("energy_full", "60000000")]), Some((30.0, 60.0)));
+        assert_eq!(energy(&[("energy_now", "90000000"), ("energy_full", "60000000")]), None, "more than full");
     }
 }

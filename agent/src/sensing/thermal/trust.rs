@@ -25,6 +25,9 @@ pub(crate) fn judge(chip: &str, label: &str, c: Option<f64>) -> (bool, String) {
     if is_not_temperature(chip) {
         return (false, "this zone carries a voltage, a current or a charge".to_string());
     }
+    if chip == "INT3400 Thermal" {
+        return (false, "a policy without a sensor of its own: it says 20 °C for ever".to_string());
+    }
     if is_super_io(chip) {
         return judge_super_io(chip, label, c);
     }
@@ -88,6 +91,7 @@ mod tests {
         }
         assert!(!judge("PMIC-Die", "", Some(100.0)).0);
         assert!(judge("coretemp", "Package id 0", Some(100.0)).0, "a laptop under load reaches 100 °C");
+        assert!(!judge("INT3400 Thermal", "", Some(20.0)).0);
         assert!(!judge("nct6798", "AUXTIN3", Some(31.0)).0);
         assert!(!judge("it8686", "temp2", Some(35.0)).0 && judge("it8686", "temp1", Some(35.0)).0);
         assert!(!judge("nct6798", "CPUTIN", Some(115.0)).0);

@@ -45,12 +45,15 @@ pub(crate) fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Ex
         &document,
         |d, _| {
             format!(
-                "key {}\n  secret  {}{}\n  public  {}\n  line    {}\n\nNext:  ouroctl module build FOLDER -o module.img --sign {}\n",
+                "key {}\n  secret  {}{}\n  public  {}\n  line    {}\n\n\
+                 Next:  ouroctl module trust {}       (once, for the fleet)\n       \
+                 ouroctl module build FOLDER -o module.img --sign {}\n",
                 d.key,
                 d.secret_file.display(),
                 if d.encrypted { "" } else { " (no password: whoever reads it can sign)" },
                 d.public_file.display(),
                 d.public_key,
+                d.public_file.display(),
                 d.secret_file.display()
             )
         },

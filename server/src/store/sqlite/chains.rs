@@ -18,6 +18,9 @@ use std::collections::BTreeSet;
 
 /// The steps that can only follow a ready one. One that was tried before goes by itself: there may be something against it.
 pub(super) fn after(db: &Db<'_>, ready: &StepRow) -> Outcome<Vec<Follower>> {
+    if !may_be_followed(db, ready)? {
+        return Ok(vec![]);
+    }
     let plan = steps::of_plan(db, ready.request, ready.plan)?;
     let Some(head) = plan.iter().position(|row| row.step.id == ready.step.id).filter(|_| plan.len() > 1) else {
         return Ok(vec![]);
@@ -32,6 +35,26 @@ pub(super) fn after(db: &Db<'_>, ready: &StepRow) -> Outcome<Vec<Follower>> {
         chain.push(Follower { step: row.step.clone(), expected_epoch: row.epochs, inputs });
     }
     Ok(chain)
+}
+
+/// Whether some blocked step misses nothing but what a step with a single output makes: only then is the plan worth reading.
+fn may_be_followed(db: &Db<'_>, ready: &StepRow) -> Outcome<bool> {
+    let mut outputs = ready.step.outputs.values();
+    let (Some(output), None) = (outputs.next(), outputs.next()) else {
+        return Ok(true);
+    };
+    db.exists(
+        concat!(
+            "SELECT 1 FROM step_inputs i JOIN steps s ON s.request = i.request AND s.plan = i.plan AND s.id = i.step \
+             WHERE i.request = ?1 AND i.origin = ?2 AND i.tag = ?3 AND i.plan = ?2 AND s.state = 'blocked' AND NOT EXISTS \
+             (SELECT 1 FROM step_inputs o LEFT JOIN tags t ON t.request = o.request AND t.plan = o.origin AND t.tag = o.tag \
+             WHERE o.request = i.request AND o.plan = i.plan AND o.step = i.step AND NOT (o.origin = ?2 AND o.tag = ?3) \
+             AND (t.tag IS NULL OR NOT ",
+            available!(),
+            "))"
+        ),
+        params![text(&ready.request), ready.plan, text(output)],
+    )
 }
 
 /// Whether all inputs of a step are there, but for those in `coming`.

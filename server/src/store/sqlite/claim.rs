@@ -2,7 +2,7 @@
 
 use super::columns::{Count, Text, json, text};
 use super::db::{Db, beginning};
-use super::steps::{self, Asked, moment, read_step, step_columns};
+use super::steps::{self, Asked, asked_columns, moment, read_step, step_columns};
 use super::verb_error::{Outcome, VerbError};
 use super::{chains, ends, tags};
 use crate::store::{AssignOutcome, Assignment, Ended, LiveAttempt, ReadyStep, RefusedStep, Take};
@@ -39,12 +39,14 @@ pub(super) fn take_ready(db: &Db<'_>, instance: InstanceId, limit: usize, (lease
         concat!(
             "SELECT ",
             step_columns!(),
-            ", r.priority, r.deadline, r.answer, r.envelope, r.seq, s.lease_until FROM steps s JOIN requests r ON r.id = s.request \
+            ", ",
+            asked_columns!(),
+            ", s.lease_until FROM steps s JOIN requests r ON r.id = s.request \
              WHERE s.state = 'ready' AND (s.lease_instance IS NULL OR (s.lease_instance = ?1 AND s.lease_until <= ?4) OR s.lease_until <= ?2) AND r.deadline > ?2 \
              ORDER BY s.priority DESC, s.age, s.position LIMIT ?3"
         ),
         params![instance, moment(db.now), i64::try_from(limit).unwrap_or(i64::MAX), moment(known)],
-        |row| Ok((read_step(row)?, Asked::read(row, 5)?, Instant(row.get::<_, Count>(10)?.0))),
+        |row| Ok((read_step(row)?, Asked::read(row, 5)?, Instant(row.get::<_, Count>(11)?.0))),
     )?;
     let mut taken = Vec::with_capacity(rows.len());
     for (row, asked, leased_until) in rows {

@@ -1,6 +1,7 @@
 //! How the fleet's values stand in columns: identifiers and states as text, documents as JSON, times as milliseconds.
 
 use crate::store::EnrolledAs;
+use ouro_common::envelope::Principal;
 use ouro_common::id::{AgentRunId, BootId, Digest, InstanceId, Name, NodeId, RequestId};
 use ouro_common::step::{AdminState, AttemptState, FailureClass, RequestState, StepState};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
@@ -33,7 +34,8 @@ textual_by_parsing!(
     BootId = "boot id",
     InstanceId = "instance id",
     Digest = "digest",
-    Name = "name"
+    Name = "name",
+    Principal = "principal"
 );
 
 macro_rules! textual_states {

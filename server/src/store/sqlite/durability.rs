@@ -191,3 +191,47 @@ async fn asking_for_nothing_writes_nothing() {
     store.expire(10).await.unwrap();
     assert!(log() > before, "the clock is carried forward now and then");
 }
+
+#[tokio::test]
+async fn promises_are_flushed_and_what_can_be_worked_out_again_is_not() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home.path().join("fleet.db")).unwrap();
+    let level = |db: &super::db::Db<'_>| Ok(db.conn.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?);
+    let (full, normal) = (2, 1);
+    for _ in 0..2 {
+        assert_eq!(store.note(level).await.unwrap(), normal);
+        assert_eq!(store.write(level).await.unwrap(), full);
+    }
+    // In one transaction the promise decides.
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let busy = store.write(move |_| Ok(held.recv().is_ok()));
+    let rest = async {
+        let (lease, promise) = tokio::join!(biased; store.note(level), store.write(level));
+        (lease.unwrap(), promise.unwrap())
+    };
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        hold.send(()).unwrap();
+    };
+    let (_, levels, ()) = tokio::join!(biased; busy, rest, release);
+    assert_eq!(levels, (full, full));
+}
+
+#[tokio::test]
+async fn a_statement_is_planned_once_whatever_is_bound() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home.path().join("fleet.db")).unwrap();
+    let planned_anew = store
+        .write(|db| {
+            let mut planned_anew = 0;
+            let sql = "SELECT id FROM steps WHERE request = ?1 AND plan = ?2 AND state = ?3 AND step_key = ?4";
+            let mut statement = db.conn.prepare(sql)?;
+            for state in ["done", "ready", "done", "assigned"] {
+                statement.exists(rusqlite::params!["r", 1, state, state])?;
+                planned_anew += statement.get_status(rusqlite::StatementStatus::RePrepare);
+            }
+            Ok(planned_anew)
+        })
+        .await;
+    assert_eq!(planned_anew.unwrap(), 0);
+}

@@ -127,8 +127,9 @@ pub(super) fn announce(db: &Db<'_>, node: NodeId, session_epoch: u64, announceme
             "UPDATE nodes SET announcement = ?2, announcement_digest = ?3 WHERE id = ?1",
             params![text(&node), json(announcement)?, digest],
         )?;
-        for (kind, words) in plugged::changes(&old, announcement) {
+        for plugged::Change { kind, words, containers } in plugged::changes(&old, announcement) {
             journal::note(db, kind, About::Node(node), &words)?;
+            plugged::tell_waiting(db, node, &words, &containers)?;
         }
     }
     Ok(true)

@@ -6,7 +6,7 @@ use super::verb_error::{Outcome, VerbError};
 use super::{chains, tags};
 use crate::store::ReadyStep;
 use ouro_common::clock::Instant;
-use ouro_common::envelope::{Envelope, Privacy};
+use ouro_common::envelope::Principal;
 use ouro_common::id::{Digest, Name, NodeId, RequestId};
 use ouro_common::plan::Step;
 use ouro_common::step::{BlameRow, FailureClass, StepState};
@@ -121,19 +121,29 @@ pub(super) struct Asked {
     priority: u8,
     deadline: Instant,
     answer: Option<Name>,
-    envelope: Envelope,
+    private: bool,
+    principal: Principal,
     age: u64,
 }
 
+/// The columns that [`Asked::read`] reads.
+macro_rules! asked_columns {
+    () => {
+        "r.priority, r.deadline, r.answer, r.private, r.principal, r.seq"
+    };
+}
+pub(super) use asked_columns;
+
 impl Asked {
-    /// The columns `priority, deadline, answer, envelope, seq` of requests, from column `first` on.
+    /// The columns [`asked_columns`] of requests, from column `first` on.
     pub(super) fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
         Ok(Self {
             priority: row.get(first)?,
             deadline: Instant(row.get::<_, super::columns::Count>(first + 1)?.0),
             answer: row.get::<_, Option<Text<_>>>(first + 2)?.map(|name| name.0),
-            envelope: row.get::<_, Json<_>>(first + 3)?.0,
-            age: row.get::<_, super::columns::Count>(first + 4)?.0,
+            private: row.get(first + 3)?,
+            principal: row.get::<_, Text<_>>(first + 4)?.0,
+            age: row.get::<_, super::columns::Count>(first + 5)?.0,
         })
     }
 }
@@ -155,8 +165,8 @@ pub(super) fn ready_step(db: &Db<'_>, row: StepRow, asked: Asked) -> Outcome<Rea
         alone: history.iter().any(|h| h.evidence.is_some()),
         priority: asked.priority,
         age: asked.age,
-        private: asked.envelope.privacy == Privacy::Private,
-        principal: asked.envelope.principal,
+        private: asked.private,
+        principal: asked.principal,
         remaining_ms: asked.deadline.0.saturating_sub(db.now.0),
         step: row.step,
     })
@@ -168,7 +178,9 @@ pub(super) fn waiting(db: &Db<'_>, request: RequestId) -> Outcome<Vec<ReadyStep>
         concat!(
             "SELECT ",
             step_columns!(),
-            ", r.priority, r.deadline, r.answer, r.envelope, r.seq FROM steps s JOIN requests r ON r.id = s.request \
+            ", ",
+            asked_columns!(),
+            " FROM steps s JOIN requests r ON r.id = s.request \
              WHERE s.request = ?1 AND s.state = 'ready' ORDER BY s.plan, s.position"
         ),
         [text(&request)],

@@ -1,7 +1,8 @@
 //! The threads that own the connections: one writes, two read.
 //!
 //! The writer drains its queue into one transaction, a savepoint for every verb, and answers after the commit: many
-//! verbs share one flush to disk. A verb that fails takes back only itself; a commit that fails takes back all.
+//! verbs share one flush to disk. A verb that fails takes back only itself; a commit that fails takes back all. A transaction
+//! of nothing but what can be worked out again is not flushed: the next flush takes it along, in its order.
 
 use super::clock::StoreClock;
 use super::columns::count;
@@ -25,6 +26,8 @@ const CLOCK_STEP: Duration = Duration::from_secs(10);
 pub(super) trait Job: Send {
     /// Does its work inside a savepoint.
     fn work(&mut self, db: &Db<'_>, site: &Site) -> Result<(), StoreError>;
+    /// Whether it must be on the disk before the caller hears of it.
+    fn is_promise(&self) -> bool;
     /// Tells the caller, once it is known whether the transaction was committed.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -32,6 +35,7 @@ pub(super) trait Job: Send {
 /// A closure with the place where its answer goes.
 pub(super) struct Verb<T, F> {
     work: Option<F>,
+    is_promise: bool,
     outcome: Result<T, StoreError>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -42,9 +46,9 @@ where
     F: FnOnce(&Db<'_>) -> Outcome<T> + Send + 'static,
 {
     /// The verb, and where its answer comes.
-    pub(super) fn queued(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn queued(work: F, is_promise: bool) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Self { work: Some(work), outcome: Err(StoreError::Closed), reply }), answer)
+        (Box::new(Self { work: Some(work), is_promise, outcome: Err(StoreError::Closed), reply }), answer)
     }
 }
 
@@ -60,10 +64,19 @@ where
         self.outcome.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
+    fn is_promise(&self) -> bool {
+        self.is_promise
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         // A caller that has gone away needs no answer; its verb counts all the same.
         let _ = self.reply.send(self.outcome.and_then(|value| committed.map(|()| value)));
     }
+}
+
+/// Begins or ends something, by a statement that is kept.
+fn control(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// The thread that writes.
@@ -73,6 +86,8 @@ pub(super) struct Writer {
     pub(super) generation: u32,
     pub(super) site: Site,
     pub(super) clock_written: Instant,
+    /// Whether a commit is flushed now.
+    pub(super) flushes: bool,
 }
 
 impl Writer {
@@ -92,7 +107,8 @@ impl Writer {
 
     /// Takes verbs from `batch` into one transaction; leaves those that come after one that SQLite ended.
     fn transaction(&mut self, batch: &mut VecDeque<Box<dyn Job>>) {
-        if let Err(error) = self.conn.execute_batch("BEGIN IMMEDIATE") {
+        let begun = self.flush(batch.iter().any(|job| job.is_promise())).and_then(|()| control(&self.conn, "BEGIN IMMEDIATE"));
+        if let Err(error) = begun {
             let error = self.site.tell_sql(&error);
             batch.drain(..).for_each(|job| job.answer(Err(error.clone())));
             return;
@@ -115,8 +131,17 @@ impl Writer {
         taken.into_iter().for_each(|job| job.answer(outcome.clone()));
     }
 
+    /// Sets whether commits are flushed from now on.
+    fn flush(&mut self, flushes: bool) -> rusqlite::Result<()> {
+        if self.flushes != flushes {
+            self.conn.pragma_update(None, "synchronous", if flushes { "FULL" } else { "NORMAL" })?;
+            self.flushes = flushes;
+        }
+        Ok(())
+    }
+
     fn savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
-        let control = |sql: &str| self.conn.execute_batch(sql).map_err(|e| self.site.tell_sql(&e));
+        let control = |sql| control(&self.conn, sql).map_err(|e| self.site.tell_sql(&e));
         control("SAVEPOINT verb")?;
         let db = Db { conn: &self.conn, now: self.clock.now(), wall: self.clock.wall(), generation: self.generation };
         let result = job.work(&db, &self.site);
@@ -135,15 +160,15 @@ impl Writer {
             self.conn
                 .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'clock_ms'")
                 .and_then(|mut statement| statement.execute([count(now.0)]))
-                .and_then(|_| self.conn.execute_batch("COMMIT"))
+                .and_then(|_| control(&self.conn, "COMMIT"))
                 .map(|()| self.clock_written = now)
         } else {
-            self.conn.execute_batch("ROLLBACK")
+            control(&self.conn, "ROLLBACK")
         };
         end.map_err(|error| {
             let error = self.site.tell_sql(&error);
             if !self.conn.is_autocommit()
-                && let Err(error) = self.conn.execute_batch("ROLLBACK")
+                && let Err(error) = control(&self.conn, "ROLLBACK")
             {
                 tracing::error!(path = %self.site.path().display(), %error, "a failed transaction could not be rolled back");
             }
@@ -166,12 +191,12 @@ impl Reader {
         loop {
             let job: Result<_, RecvError> = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut job) = job else { return };
-            let begun = self.conn.execute_batch("BEGIN").map_err(|error| self.site.tell_sql(&error));
+            let begun = control(&self.conn, "BEGIN").map_err(|error| self.site.tell_sql(&error));
             if begun.is_ok() {
                 let db = Db { conn: &self.conn, now: self.clock.now(), wall: self.clock.wall(), generation: self.generation };
                 // The job keeps its own outcome and gives it in its answer.
                 let _ = job.work(&db, &self.site);
-                if let Err(error) = self.conn.execute_batch("ROLLBACK") {
+                if let Err(error) = control(&self.conn, "ROLLBACK") {
                     tracing::warn!(path = %self.site.path().display(), %error, "a reading transaction did not end");
                 }
             }

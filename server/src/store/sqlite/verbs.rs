@@ -92,7 +92,7 @@ impl Store for SqliteStore {
     }
     async fn attach_plan(&self, request: RequestId, n: u32, plan: &Plan) -> Answer<usize> {
         let plan = plan.clone();
-        self.write(move |db| plans::attach(db, request, n, &plan)).await
+        self.note(move |db| plans::attach(db, request, n, &plan)).await
     }
     async fn refuse_request(&self, request: RequestId, refusal: &Refusal) -> Answer<()> {
         let refusal = refusal.clone();
@@ -115,7 +115,7 @@ impl Store for SqliteStore {
     }
 
     async fn take_ready(&self, instance: InstanceId, limit: usize, lease: Duration, take: Take) -> Answer<Vec<ReadyStep>> {
-        self.write(move |db| claim::take_ready(db, instance, limit, (lease, take))).await
+        self.note(move |db| claim::take_ready(db, instance, limit, (lease, take))).await
     }
     async fn assign(&self, items: Vec<Assignment>) -> Answer<Vec<AssignOutcome>> {
         self.write(move |db| claim::assign(db, items)).await
