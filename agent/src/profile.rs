@@ -106,7 +106,7 @@ pub async fn describe(options: &ProfileOptions, figures: Figures, found: &Found)
     let speeds = found.speeds.or_else(|| bench::read_speeds(&options.home.agent("bench.json")));
     let mut hardware = read_hardware(&options.root, achieved).await;
     if let Some(why) = unfit {
-        let problem = format!("not measured: {why}; it is measured when that is over and the machine is idle");
+        let problem = format!("not measured: {why}; it is measured when that is over");
         hardware.warnings.push(Warning { path: "bandwidth".into(), problem });
     }
     NodeProfile {

@@ -195,9 +195,12 @@ impl World {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for placement in nodes.iter().flat_map(|n| &n.announcement.placements) {
             for container in &placement.containers {
-                known
-                    .entry(container.digest)
-                    .or_insert_with(|| Known { manifest: Arc::new(container.manifest.clone()), module_label: placement.label.clone() });
+                let fresh = || Known { manifest: Arc::new(container.manifest.clone()), module_label: placement.label.clone() };
+                let known = known.entry(container.digest).or_insert_with(fresh);
+                // The module that had it last is the one that people still have at hand.
+                if known.module_label != placement.label {
+                    known.module_label.clone_from(&placement.label);
+                }
             }
         }
     }

@@ -17,8 +17,6 @@ use std::time::Duration;
 const BUSY: f64 = 0.10;
 /// Others take less than this now: a measurement is worth its two seconds.
 const IDLE: f64 = 0.05;
-/// Others take less than this: good enough where there is no figure at all.
-const HALF: f64 = 0.5;
 /// Others take more than this: the start of the agent does not wait for a measurement.
 const CROWDED: f64 = 0.9;
 /// How long the load is looked at before the first measurement.
@@ -90,11 +88,15 @@ pub(super) fn unfit_now() -> Option<String> {
     bandwidth::unfit(&readings).or_else(|| crowded.map(|load| format!("others use {:.0} % of the processor", load * 100.0)))
 }
 
-/// Whether that machine is idle and fit to be measured; takes two seconds to find out. Without any figure yet half of it will do.
-pub(super) fn is_idle_now(has_figure: bool) -> bool {
+/// Whether that machine is fit to be measured; takes two seconds to find out. To better a figure it must be idle. Without any,
+/// however busy it is, a figure that is up to a tenth too low places work better than none.
+pub(super) fn is_worth_it_now(has_figure: bool) -> bool {
     let readings = watch_load(WATCHED);
-    let limit = if has_figure { IDLE } else { HALF };
-    readings.foreign_load.is_some_and(|load| load < limit) && bandwidth::unfit(&readings).is_none()
+    is_quiet_enough(readings.foreign_load, has_figure) && bandwidth::unfit(&readings).is_none()
+}
+
+fn is_quiet_enough(foreign_load: Option<f64>, has_figure: bool) -> bool {
+    !has_figure || foreign_load.is_some_and(|load| load < IDLE)
 }
 
 /// The readings of the live machine, with the load of this long.
@@ -133,6 +135,7 @@ mod tests {
     fn what_was_measured_on_a_busy_machine_is_measured_again() {
         assert!(!is_settled(None) && !is_settled(Some(&achieved(0.4))) && is_settled(Some(&achieved(0.02))));
         assert!(is_better(&achieved(0.1), Some(&achieved(0.4))) && is_better(&achieved(0.9), None));
+        assert!(is_quiet_enough(Some(1.0), false) && !is_quiet_enough(Some(0.5), true) && is_quiet_enough(Some(0.01), true));
         assert!(!is_better(&achieved(0.4), Some(&achieved(0.1))), "nor does a worse one replace it");
     }
 

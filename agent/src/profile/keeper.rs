@@ -123,7 +123,8 @@ impl ProfileKeeper {
             return;
         }
         let has_figure = before.is_some();
-        if !tokio::task::spawn_blocking(move || bench::is_idle_now(has_figure)).await.unwrap_or(false) || self.options.steps.busy() > 0 {
+        if !tokio::task::spawn_blocking(move || bench::is_worth_it_now(has_figure)).await.unwrap_or(false) || self.options.steps.busy() > 0
+        {
             return;
         }
         let options = &self.options.profile;
@@ -146,7 +147,7 @@ impl ProfileKeeper {
         if bench::is_better(&achieved, before.as_ref()) {
             bench::keep(&file, achieved);
             let hardware = read_hardware(&options.root, Some(achieved)).await;
-            self.publish(hardware, "measured again on an idle machine");
+            self.publish(hardware, if has_figure { "measured again on an idle machine" } else { "measured on a busy machine" });
         }
     }
 
