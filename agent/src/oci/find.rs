@@ -69,7 +69,7 @@ pub async fn find(options: OciOptions) -> Finding {
     let (swept, of) = (options.clone(), cgroups.clone());
     // What it finds is a runtime's, which may hang.
     let _ = tokio::task::spawn_blocking(move || super::run::sweep(&swept, &of)).await;
-    let roster = Roster::new(cgroups.clone(), &options.agent);
+    let roster = Roster::new(cgroups.clone(), &options.agent, &options.runs);
     let trial = Trial { options: &options, cgroups: &cgroups, roster: &roster };
     let mut problems = vec![];
     for name in &options.runtimes {
