@@ -7,6 +7,7 @@ use crate::hwdetect::{self, HwdetectOptions, HwdetectOutput};
 use crate::join::{TokenSource, join, read_token};
 use crate::local_api::ask_status;
 use crate::model_cli::bench::{self, BenchArgs};
+use crate::model_cli::eval::{self, FirstPassVerb};
 use crate::model_cli::say::{self, SayArgs};
 use crate::profile::host_name;
 use crate::snapshot::{self, SnapshotOptions};
@@ -78,6 +79,9 @@ enum Verb {
     Bench(BenchArgs),
     /// Put a prompt to a language model, without a server and without the agent.
     RunModel(SayArgs),
+    /// Evaluate how a model's own doubts sort its answers.
+    #[command(subcommand)]
+    FirstPass(FirstPassVerb),
     /// Run containers for the agent that started this process.
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -96,6 +100,7 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<(), Fault> {
         Some(Verb::Worker(args)) => child::run(&args).map_err(|e| Fault::new(FaultCode::Internal, format!("{e:#}"))),
         Some(Verb::Bench(args)) => bench::run(&args, out),
         Some(Verb::RunModel(args)) => say::run(&args, out),
+        Some(Verb::FirstPass(FirstPassVerb::Eval(args))) => eval::run(&args, out),
         Some(Verb::Hwdetect { root, output, measure }) => {
             let output = if output == "json" { HwdetectOutput::Json } else { HwdetectOutput::Table };
             let detected = hwdetect::run(&HwdetectOptions { root, output, measure }, out);

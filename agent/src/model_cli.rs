@@ -5,6 +5,7 @@
 //! it cannot be changed in a running process.
 
 pub mod bench;
+pub mod eval;
 pub mod say;
 
 use crate::workers::sandbox;
@@ -28,11 +29,12 @@ impl ChildArgs {
     }
 }
 
-/// Does `work` in a child of this process that has shut itself in: here if this is the child.
+/// Does `work` in a child of this process that has shut itself in: here if this is the child. The command line begins with so
+/// many words of verb.
 ///
 /// # Errors
 /// What `work` says; or that the child could not be started, or died of the model.
-fn in_child(args: ChildArgs, work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+fn in_child(args: ChildArgs, verb_words: usize, work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
     let internal = |what: String| Fault::new(FaultCode::Internal, what);
     if let Some(parent) = args.parent {
         sandbox::enter(parent, None).map_err(|e| internal(format!("the child cannot shut itself in: {e}")))?;
@@ -42,7 +44,7 @@ fn in_child(args: ChildArgs, work: impl FnOnce() -> Result<(), Fault>) -> Result
     // Right after the verb: later there may be a `--`, behind which everything is a prompt.
     let mut words = std::env::args_os().skip(1);
     let status = Command::new(program)
-        .args(words.next())
+        .args(words.by_ref().take(verb_words))
         .args(["--parent", &std::process::id().to_string()])
         .args(words)
         .envs(ouro_engine::threads::environment(args.threads()))

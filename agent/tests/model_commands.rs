@@ -26,7 +26,7 @@ fn a_prompt_is_answered_and_each_token_has_its_probability() {
 
 #[test]
 fn a_measurement_has_all_its_figures() {
-    let made = agent(&["bench", "-p", "32", "-n", "4", "-r", "1", "-t", "1", "--output", "json"], &model());
+    let made = agent(&["bench", "-p", "32", "-n", "4", "-r", "1", "-t", "1", "--batch", "2,3", "--output", "json"], &model());
     let figures: Value = serde_json::from_slice(&made.stdout).unwrap();
     for figure in [
         &figures["prefill"]["per_s"],
@@ -36,8 +36,62 @@ fn a_measurement_has_all_its_figures() {
     ] {
         assert!(figure.as_f64().is_some_and(|n| n > 0.0), "{figures}");
     }
+    for (index, size) in [2, 3].into_iter().enumerate() {
+        let batch = &figures["batches"][index];
+        assert_eq!(batch["sequences"].as_u64(), Some(size));
+        assert!(batch["decode"]["per_s"].as_f64().is_some_and(|n| n > 0.0), "{figures}");
+    }
     assert_eq!((figures["threads"].as_u64(), figures["prompt_tokens"].as_u64()), (Some(1), Some(32)));
     assert_eq!(figures["file_bytes"].as_u64(), Some(std::fs::metadata(model()).unwrap().len()));
+}
+
+/// The model of this repository against prompts it was made for and prompts it was not, some of each.
+#[test]
+fn doubts_are_evaluated_beside_length_and_chance() {
+    let models = model().parent().unwrap().to_path_buf();
+    let some = |name: &str| -> String {
+        let text = std::fs::read_to_string(models.join(name)).unwrap();
+        text.lines().step_by(20).map(|line| format!("{line}\n")).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let prompts = folder.path().join("prompts.jsonl");
+    std::fs::write(&prompts, some("heldout.jsonl") + &some("outliers.jsonl")).unwrap();
+    let file = model();
+    let evaluate = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ouro-agent"));
+        command
+            .args(["first-pass", "eval"])
+            .arg(&prompts)
+            .arg("--model")
+            .arg(&file)
+            .args(["-n", "16"])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let json = evaluate(&["--output", "json"]);
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap_or_else(|_| panic!("{json:?}"));
+    let curve = |by: &str| report["curves"].as_array().unwrap().iter().find(|curve| curve["by"] == by).unwrap().clone();
+    let (own, chance) = (curve("min_logprob"), curve("random"));
+    assert!(own["auroc"].as_f64().unwrap() > 0.9, "{report}");
+    assert_eq!(chance["auroc"].as_f64(), Some(0.5));
+    assert!(own["mean_risk"].as_f64() < chance["mean_risk"].as_f64(), "{report}");
+    assert!(curve("prompt_length")["auroc"].is_number());
+    assert_eq!(evaluate(&["--output", "json"]).stdout, json.stdout, "the same bytes give the same decision");
+    let table = String::from_utf8(evaluate(&["--risk", "0"]).stdout).unwrap();
+    assert!(table.contains("AUROC") && table.contains("for a risk of at most 0.0 %"), "{table}");
+    std::fs::write(&prompts, "{\"prompt\": 3}\n").unwrap();
+    let refused = String::from_utf8(evaluate(&[]).stderr).unwrap();
+    assert!(refused.contains("prompts.jsonl, line 1") && refused.contains("OB"), "{refused}");
+}
+
+#[test]
+fn an_empty_prompt_is_refused() {
+    for prompt in ["", "  "] {
+        let refused = agent(&["run-model", prompt], &model());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && refused.stdout.is_empty() && said.contains("the prompt is empty"), "{said}");
+    }
 }
 
 #[test]

@@ -5,10 +5,12 @@
 //! and never a clock, so that the same answer is judged alike on a fast and a slow machine. Nothing is shown before the
 //! judgement, and nothing is offloaded after it.
 
+pub use evaluation::{COVERAGES, Curve, Graded, Threshold, curves, threshold_for_coverage, threshold_for_risk};
 pub use judge::{Judge, Verdict};
 pub use rule::{DEFAULT_DECISION_TOKENS, DEFAULT_THRESHOLD, Feature, Features, Rule};
 pub use start::{Refusal, Situation, before_start};
 
+mod evaluation;
 mod judge;
 mod rule;
 mod start;

@@ -3,12 +3,16 @@
 //! A matrix is rows of blocks as ggml lays them out; activations are rounded to 8 bits once for all matrices that share them
 //! (the K formats want one scale in 256 values, the others one in 32). One row of activations is multiplied by dot products
 //! that read each weight once; many are multiplied panel by panel, sixteen rows of weights unpacked at a time. Which
-//! instructions do it is chosen when the program runs. Processors without a kernel here use candle's.
+//! instructions do it is chosen when the program runs. Processors without a kernel here use candle's products.
 
 pub(crate) use activations::Activations;
 pub(crate) use format::Format;
+#[cfg(test)]
+pub(crate) use format::half_to_f32;
 
 mod activations;
+#[cfg(target_arch = "aarch64")]
+mod arm;
 mod format;
 #[cfg(test)]
 mod oracle;
@@ -18,16 +22,20 @@ mod x86;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Overrides the choice of instructions: `avx2` leaves out AVX-512, `candle` leaves out all kernels of this module.
+/// Overrides the choice of instructions: `avx2` leaves out AVX-512, `dotprod` Arm's `smmla`, `candle` all kernels of this module.
 pub const KERNELS_VARIABLE: &str = "OURO_ENGINE_KERNELS";
 
-/// The instructions that kernels exist for, best last.
+/// The instructions that kernels exist for, of each architecture the best last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// AVX2 with FMA and F16C.
     Avx2,
     /// AVX-512 with VNNI.
     Avx512Vnni,
+    /// 64-bit Arm with `sdot`.
+    NeonDotprod,
+    /// 64-bit Arm with `sdot` and `smmla`.
+    NeonI8mm,
 }
 
 impl Level {
@@ -45,6 +53,11 @@ impl Level {
                 return Some(Self::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            let matrices = std::arch::is_aarch64_feature_detected!("i8mm");
+            return Some(if matrices { Self::NeonI8mm } else { Self::NeonDotprod });
+        }
         None
     }
 
@@ -53,7 +66,8 @@ impl Level {
         static CHOSEN: OnceLock<Option<Level>> = OnceLock::new();
         *CHOSEN.get_or_init(|| match std::env::var(KERNELS_VARIABLE).as_deref() {
             Ok("candle") => None,
-            Ok("avx2") => Self::detected().map(|best| best.min(Self::Avx2)),
+            Ok("avx2") => Self::detected().map(|best| if best == Self::Avx512Vnni { Self::Avx2 } else { best }),
+            Ok("dotprod") => Self::detected().map(|best| if best == Self::NeonI8mm { Self::NeonDotprod } else { best }),
             _ => Self::detected(),
         })
     }
@@ -63,6 +77,8 @@ impl Level {
         match level {
             Some(Self::Avx512Vnni) => "avx512-vnni",
             Some(Self::Avx2) => "avx2",
+            Some(Self::NeonDotprod) => "neon-dotprod",
+            Some(Self::NeonI8mm) => "neon-i8mm",
             None => "candle",
         }
     }
@@ -73,6 +89,8 @@ impl Level {
 pub(crate) struct Output {
     values: *mut f32,
     stride: usize,
+    /// The column of the matrix's first result.
+    first: usize,
     length: usize,
 }
 
@@ -82,13 +100,14 @@ unsafe impl Send for Output {}
 unsafe impl Sync for Output {}
 
 impl Output {
-    /// Results of `stride` weights for each row of activations.
-    pub(crate) fn new(values: &mut [f32], stride: usize) -> Self {
-        Self { values: values.as_mut_ptr(), stride, length: values.len() }
+    /// Results in rows of `stride` values, the matrix's own from the column `first` on.
+    pub(crate) fn new(values: &mut [f32], stride: usize, first: usize) -> Self {
+        Self { values: values.as_mut_ptr(), stride, first, length: values.len() }
     }
 
     /// The place of `count` neighbouring results.
     fn at(self, row: usize, column: usize, count: usize) -> *mut f32 {
+        let column = self.first + column;
         let index = row * self.stride + column;
         assert!(column + count <= self.stride && index + count <= self.length, "a result outside its matrix");
         self.values.wrapping_add(index)
@@ -113,11 +132,21 @@ pub(crate) const ROWS_AT_A_TIME: usize = 64;
 /// # Safety
 /// The processor has `level`; no other thread writes these columns of `out`; `weights` holds whole rows of `format`.
 pub(crate) unsafe fn multiply(level: Level, format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
+    // The inner loops read and write without looking: all of it is looked at here.
+    let row_bytes = x.width / format.block_values() * format.block_bytes();
+    assert!(x.width.is_multiple_of(format.block_values()), "a row of weights in broken blocks");
+    assert!(out.first + rows.end <= out.stride && rows.end * row_bytes <= weights.len(), "rows outside their matrix");
+    x.check();
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller's promises are those that are asked for.
     unsafe {
         x86::multiply(level, format, weights, x, out, rows);
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (level, format, weights, x, out, rows);
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        arm::multiply(level, format, weights, x, out, rows);
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = level;
 }

@@ -119,6 +119,29 @@ impl Pool {
     }
 }
 
+/// The beginning of items that threads take one by one.
+struct Items<T>(*mut T);
+
+// SAFETY: each item is given to one call only, so that it suffices that items may go to other threads.
+unsafe impl<T: Send> Sync for Items<T> {}
+
+impl Pool {
+    /// Calls `work` once with each item and its number, on all threads, `chunk` items at a time.
+    ///
+    /// # Panics
+    /// When one of the calls did.
+    pub(crate) fn each_mut<T: Send>(&self, items: &mut [T], chunk: usize, work: &(dyn Fn(usize, &mut T) + Sync)) {
+        let (count, first) = (items.len(), Items(items.as_mut_ptr()));
+        let first = &first;
+        self.each(count, chunk, &|range| {
+            for index in range {
+                // SAFETY: the index is below the count, and `each` gives out each index once while `items` is borrowed.
+                work(index, unsafe { &mut *first.0.add(index) });
+            }
+        });
+    }
+}
+
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool").field("threads", &self.threads).finish_non_exhaustive()
@@ -168,6 +191,16 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn every_item_is_changed_once() {
+        let pool = Pool::new(3);
+        for count in 0..100 {
+            let mut items = vec![1; count];
+            pool.each_mut(&mut items, 3, &|index, item| *item += index);
+            assert!(items.into_iter().eq(1..=count), "{count}");
+        }
     }
 
     #[test]

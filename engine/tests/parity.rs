@@ -44,7 +44,7 @@ fn first_pass_tiny_answers_as_its_training_code_does() {
     let Some(golden) = golden("first-pass-tiny") else { return };
     let model = LanguageModel::open(&models().join("first-pass-tiny").join(golden["model"].as_str().unwrap())).unwrap();
     let max_tokens = usize::try_from(golden["max_answer_tokens"].as_u64().unwrap()).unwrap();
-    let options = GenerateOptions { max_tokens, sampling: Sampling::Greedy };
+    let options = GenerateOptions { max_tokens, sampling: Sampling::GREEDY };
     let cases = golden["cases"].as_array().unwrap();
     assert!(cases.len() >= 10 && cases.iter().any(|case| case["stable"] == true));
     for case in cases {
@@ -72,7 +72,7 @@ fn first_pass_tiny_answers_what_it_knows_and_offloads_the_rest() {
     let evaluation: Value = serde_json::from_slice(&std::fs::read(directory.join("evaluation.json")).unwrap()).unwrap();
     let threshold = evaluation["decision"]["threshold"].as_f64().unwrap();
     let rule = Rule { feature: Feature::MinLogprob, threshold, ..Rule::default() };
-    let generate = GenerateOptions { max_tokens: 16, sampling: Sampling::Greedy };
+    let generate = GenerateOptions { max_tokens: 16, sampling: Sampling::GREEDY };
     let (mut answered, mut offloaded) = (0, 0);
     for case in golden["cases"].as_array().unwrap().iter().filter(|case| case["stable"] == true) {
         let expected = numbers(&case["log_probs"]).into_iter().fold(0.0, f64::min) >= threshold;

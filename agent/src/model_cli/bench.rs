@@ -7,7 +7,7 @@ use super::{ChildArgs, in_child};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
 use ouro_common::error::{Fault, FaultCode};
-use ouro_engine::decoder::Decoder;
+use ouro_engine::decoder::{Decoder, Row, Sequence, Session};
 use ouro_engine::gguf::Gguf;
 use ouro_engine::kernels::Level;
 use rustix::time::{ClockId, clock_gettime};
@@ -31,6 +31,9 @@ pub struct BenchArgs {
     /// Repetitions; the best is reported.
     #[arg(short = 'r', long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
+    /// Also decode so many sequences together, which share the prompt; several numbers with commas.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=256))]
+    batch: Vec<u32>,
     /// The form.
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     output: String,
@@ -45,6 +48,14 @@ struct Rate {
     per_cpu_s: f64,
 }
 
+/// Several sequences decoded together.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Batch {
+    sequences: u32,
+    /// Tokens of all of them.
+    decode: Rate,
+}
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Figures {
@@ -56,6 +67,7 @@ struct Figures {
     decode_tokens: usize,
     prefill: Rate,
     decode: Rate,
+    batches: Vec<Batch>,
     /// From opening the file to the first token of the prompt's answer, the first time.
     first_token_s: f64,
     /// Resident memory after the model was opened and used once; the cache of the context is in it.
@@ -72,7 +84,7 @@ struct Figures {
 /// # Errors
 /// What is wrong with the file.
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Fault> {
-    in_child(args.child, || {
+    in_child(args.child, 1, || {
         let figures = measure(args)?;
         let text = if args.output == "json" {
             serde_json::to_string_pretty(&figures).unwrap_or_default() + "\n"
@@ -100,27 +112,64 @@ fn better(a: Rate, b: Rate) -> Rate {
     Rate { per_s: a.per_s.max(b.per_s), per_cpu_s: a.per_cpu_s.max(b.per_cpu_s) }
 }
 
+fn refused(error: &dyn std::fmt::Display) -> Fault {
+    Fault::new(FaultCode::InvalidArgument, error.to_string())
+}
+
+fn count(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// An arbitrary token for each step.
+fn token(decoder: &Decoder, step: u32) -> u32 {
+    (step * 13 + 5) % u32::try_from(decoder.config().vocabulary).unwrap_or(u32::MAX)
+}
+
+/// Decodes `size` sequences that go on from the same beginning, a token of each at a time.
+fn batch(decoder: &Decoder, beginning: &Sequence, size: u32, steps: u32) -> Result<Batch, Fault> {
+    let mut sequences: Vec<Sequence> = (0..size).map(|_| beginning.clone()).collect();
+    let want: Vec<usize> = (0..count(size)).collect();
+    let rate = rate(count(size) * count(steps), || {
+        for step in 0..steps {
+            let mut all: Vec<&mut Sequence> = sequences.iter_mut().collect();
+            let position = all[0].length();
+            let row = |sequence| Row { sequence, position, token: token(decoder, step + u32::try_from(sequence).unwrap_or(0)) };
+            let rows: Vec<Row> = want.iter().map(|&sequence| row(sequence)).collect();
+            decoder.forward(&mut all, &rows, &want, &|| false).map_err(|e| refused(&e))?;
+        }
+        Ok(())
+    })?;
+    Ok(Batch { sequences: size, decode: rate })
+}
+
 fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
-    let refused = |e: &dyn std::fmt::Display| Fault::new(FaultCode::InvalidArgument, e.to_string());
     let host = HostRoot::live();
     let load_before = load(&host);
     let started = Instant::now();
     let file = Arc::new(Gguf::open(&args.file).map_err(|e| refused(&e))?);
     let decoder = Decoder::load(&file).map_err(|e| refused(&e))?;
-    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
     let (prompt_tokens, decode_tokens) = (count(args.prompt), count(args.decode));
     let vocabulary = u32::try_from(decoder.config().vocabulary).unwrap_or(u32::MAX);
     let ids: Vec<u32> = (0..args.prompt).map(|i| (i * 7 + 1) % vocabulary).collect();
     let (mut prefill, mut decode) = (Rate::default(), Rate::default());
     let (mut first_token_s, mut resident_bytes) = (None, None);
+    let mut batches: Vec<Batch> = vec![];
     for _ in 0..args.repeat {
-        let mut session = decoder.session(prompt_tokens + decode_tokens).map_err(|e| refused(&e))?;
-        let mut feed = |ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(|e| refused(&e));
-        prefill = better(prefill, rate(prompt_tokens, || feed(&ids))?);
+        let mut session = decoder.session(prompt_tokens + decode_tokens);
+        let feed = |session: &mut Session<'_>, ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(|e| refused(&e));
+        prefill = better(prefill, rate(prompt_tokens, || feed(&mut session, &ids))?);
         first_token_s.get_or_insert_with(|| started.elapsed().as_secs_f64());
-        let each = |i: u32| [(i * 13 + 5) % vocabulary];
-        decode = better(decode, rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&each(i))))?);
+        let beginning = session.sequence().clone();
+        let decoding = rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&mut session, &[token(&decoder, i)])))?;
+        decode = better(decode, decoding);
         resident_bytes = resident_bytes.or_else(|| resident(&host));
+        for (index, &size) in args.batch.iter().enumerate() {
+            let measured = batch(&decoder, &beginning, size, args.decode)?;
+            match batches.get_mut(index) {
+                Some(best) => best.decode = better(best.decode, measured.decode),
+                None => batches.push(measured),
+            }
+        }
     }
     let tokens = (prompt_tokens + decode_tokens) as u64;
     Ok(Figures {
@@ -132,6 +181,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         decode_tokens,
         prefill,
         decode,
+        batches,
         first_token_s: first_token_s.unwrap_or_default(),
         resident_bytes,
         context_cache_bytes: decoder.config().cache_bytes_per_token() * tokens,
@@ -160,7 +210,7 @@ fn table(f: &Figures) -> String {
     let unknown = || "unknown".to_string();
     let load = |load: Option<f64>| load.map_or_else(unknown, |l| format!("{l:.2}"));
     let rate = |r: Rate| format!("{:.2} tokens/s, {:.2} per second of processor time", r.per_s, r.per_cpu_s);
-    let lines = [
+    let mut lines: Vec<(String, String)> = [
         ("model", format!("{} ({})", f.file.display(), gib(f.file_bytes))),
         ("kernels, threads", format!("{}, {}", f.kernels, f.threads)),
         (&format!("prefill {}", f.prompt_tokens), rate(f.prefill)),
@@ -173,6 +223,10 @@ fn table(f: &Figures) -> String {
         ),
         ("memory read", f.read_bytes_per_s.map_or_else(unknown, |b| format!("{:.1} GB/s", b / 1e9))),
         ("load of the machine", format!("{} before, {} after", load(f.load_before), load(f.load_after))),
-    ];
+    ]
+    .map(|(name, value)| (name.to_string(), value))
+    .to_vec();
+    let of_batch = |b: &Batch| (format!("batch of {}", b.sequences), rate(b.decode));
+    lines.splice(4..4, f.batches.iter().map(of_batch));
     lines.iter().map(|(name, value)| format!("{name:20} {value}\n")).collect()
 }

@@ -28,6 +28,12 @@ pub struct SayArgs {
     /// Draw only from the likeliest tokens that together have this share.
     #[arg(long, default_value_t = 1.0, value_name = "P")]
     top_p: f64,
+    /// Draw only tokens at least this share as likely as the likeliest.
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    min_p: f64,
+    /// Make tokens that came among the last 64 less likely by this factor.
+    #[arg(long, default_value_t = 1.0, value_name = "R")]
+    repetition_penalty: f64,
     /// What is drawn; the same seed gives the same answer.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -40,16 +46,20 @@ pub struct SayArgs {
 /// # Errors
 /// What is wrong with the file or the prompt.
 pub fn run(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
-    in_child(args.child, || say(args, out))
+    in_child(args.child, 1, || say(args, out))
 }
 
 fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let refused = |e: ouro_engine::language_model::ModelError| Fault::new(FaultCode::InvalidArgument, e.to_string());
     let written = |e: std::io::Error| Fault::new(FaultCode::Internal, format!("the answer cannot be written: {e}"));
     let model = LanguageModel::open(&args.file).map_err(refused)?;
-    let sampling = match args.temperature {
-        Some(temperature) => Sampling::Drawn { temperature, top_p: args.top_p, seed: args.seed },
-        None => Sampling::Greedy,
+    let sampling = Sampling {
+        temperature: args.temperature.unwrap_or_default(),
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        seed: args.seed,
+        ..Sampling::GREEDY
     };
     let options = GenerateOptions { max_tokens: usize::try_from(args.max_tokens).unwrap_or(usize::MAX), sampling };
     let start = Instant::now();

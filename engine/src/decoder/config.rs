@@ -194,6 +194,6 @@ impl Config {
 
     /// Bytes of cache for each token of context.
     pub fn cache_bytes_per_token(&self) -> u64 {
-        (self.layers * self.kv_heads * self.head_width * 2 * size_of::<f32>()) as u64
+        (self.layers * self.kv_heads * self.head_width * 2 * size_of::<u16>()) as u64
     }
 }

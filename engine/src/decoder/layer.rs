@@ -1,45 +1,32 @@
-//! One transformer block: attention over the cache, then the gated feed-forward part, both on a normalised residual.
+//! One transformer block over rows: attention over their sequences' pages, then the gated feed-forward part, both on a
+//! normalised residual.
 
 use super::DecoderError;
+use super::attention::{View, attend};
+use super::cache::{PAGE, Page, PageMut, Sequence};
 use super::config::{Architecture, Config};
-use super::matrix::Matrix;
-use super::rope::Rotation;
+use super::matrix::{Input, Matrix, Results};
+use super::rope::Turns;
+use super::rows::Run;
+use super::vectors::{add, gated, norm};
 use super::weights::Weights;
-use candle_core::{D, Result, Tensor};
-use candle_nn::kv_cache::KvCache;
+use crate::pool::Pool;
+use candle_core::Result;
 
-/// Several projections of one input: one fused matrix or a matrix each.
-#[derive(Debug)]
-enum Projections {
-    Fused(Matrix, Vec<usize>),
-    Separate(Vec<Matrix>),
-}
-
-impl Projections {
-    fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
-        match self {
-            Self::Separate(matrices) => matrices.iter().map(|matrix| matrix.forward(x)).collect(),
-            Self::Fused(matrix, widths) => {
-                let all = matrix.forward(x)?;
-                let mut start = 0;
-                let part = |&width: &usize| {
-                    start += width;
-                    all.narrow(D::Minus1, start - width, width)
-                };
-                widths.iter().map(part).collect()
-            }
-        }
-    }
-}
+/// Rows of one step that a thread normalises or gates at a time.
+const ROWS_AT_A_TIME: usize = 4;
+/// Multiplications of attention below which waking other threads costs more than it saves.
+const WORTH_SHARING: usize = 1 << 17;
 
 /// A block's weights.
 #[derive(Debug)]
 pub(super) struct Layer {
-    attention_norm: Tensor,
-    query_key_value: Projections,
+    attention_norm: Vec<f32>,
+    /// One fused matrix or three, with the column where each one's results begin.
+    query_key_value: Vec<(Matrix, usize)>,
     attention_output: Matrix,
-    feed_forward_norm: Tensor,
-    gate_up: Projections,
+    feed_forward_norm: Vec<f32>,
+    gate_up: Vec<(Matrix, usize)>,
     down: Matrix,
     shape: Shape,
 }
@@ -47,17 +34,75 @@ pub(super) struct Layer {
 /// The sizes a block computes with.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
+    hidden: usize,
     heads: usize,
     kv_heads: usize,
     head_width: usize,
+    feed_forward: usize,
+    window: usize,
     epsilon: f32,
 }
 
-/// What a block needs to know about where it is: the rotation, the position of its first token and who sees whom.
-pub(super) struct Place<'a> {
-    pub(super) rotation: &'a Rotation,
-    pub(super) position: usize,
-    pub(super) mask: Option<&'a Tensor>,
+impl Shape {
+    fn queries(self) -> usize {
+        self.heads * self.head_width
+    }
+
+    /// Queries, keys and values of a row.
+    fn all(self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_width
+    }
+
+    /// Query heads that share a key head.
+    fn group(self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
+/// The rows of a step, and what a block needs to know of them.
+pub(super) struct Step<'a, 's> {
+    pub(super) sequences: &'a mut [&'s mut Sequence],
+    pub(super) runs: &'a [Run],
+    pub(super) turns: &'a Turns,
+    pub(super) pool: &'a Pool,
+    /// Which layer of the sequences' pages this is.
+    pub(super) layer: usize,
+}
+
+/// Room for what the blocks of a step compute, one after the other.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    normal: Vec<f32>,
+    heads: Vec<f32>,
+    mixed: Vec<f32>,
+    wide: Vec<f32>,
+    gated: Vec<f32>,
+}
+
+impl Scratch {
+    pub(super) fn new(config: &Config, rows: usize) -> Self {
+        let heads = (config.heads + 2 * config.kv_heads) * config.head_width;
+        Self {
+            normal: vec![0.0; rows * config.hidden],
+            heads: vec![0.0; rows * heads],
+            mixed: vec![0.0; rows * config.heads * config.head_width],
+            wide: vec![0.0; rows * 2 * config.feed_forward],
+            gated: vec![0.0; rows * config.feed_forward],
+        }
+    }
+}
+
+/// The rows of `x`, normalised, by all threads.
+pub(super) fn norm_rows(x: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32], pool: &Pool) {
+    let width = weights.len();
+    let mut rows: Vec<_> = x.chunks_exact(width).zip(out.chunks_exact_mut(width)).collect();
+    pool.each_mut(&mut rows, ROWS_AT_A_TIME, &|_, (x, out)| norm(x, weights, epsilon, out));
+}
+
+fn multiply_all(matrices: &[(Matrix, usize)], x: &Input<'_>, values: &mut [f32], stride: usize, pool: &Pool) -> Result<()> {
+    matrices
+        .iter()
+        .try_for_each(|(matrix, first)| matrix.multiply(x, Results { values: &mut *values, stride, first: *first }, pool))
 }
 
 impl Layer {
@@ -66,21 +111,12 @@ impl Layer {
         let hidden = config.hidden;
         let (queries, keys) = (config.heads * config.head_width, config.kv_heads * config.head_width);
         let wide = config.feed_forward;
+        let matrix = |part: &str, rows: usize, first: usize| weights.matrix(&name(part), rows, hidden).map(|matrix| (matrix, first));
         let (query_key_value, gate_up) = match config.architecture {
-            Architecture::Phi3 => (
-                Projections::Fused(weights.matrix(&name("attn_qkv"), queries + 2 * keys, hidden)?, vec![queries, keys, keys]),
-                Projections::Fused(weights.matrix(&name("ffn_up"), 2 * wide, hidden)?, vec![wide, wide]),
-            ),
+            Architecture::Phi3 => (vec![matrix("attn_qkv", queries + 2 * keys, 0)?], vec![matrix("ffn_up", 2 * wide, 0)?]),
             Architecture::Llama => (
-                Projections::Separate(vec![
-                    weights.matrix(&name("attn_q"), queries, hidden)?,
-                    weights.matrix(&name("attn_k"), keys, hidden)?,
-                    weights.matrix(&name("attn_v"), keys, hidden)?,
-                ]),
-                Projections::Separate(vec![
-                    weights.matrix(&name("ffn_gate"), wide, hidden)?,
-                    weights.matrix(&name("ffn_up"), wide, hidden)?,
-                ]),
+                vec![matrix("attn_q", queries, 0)?, matrix("attn_k", keys, queries)?, matrix("attn_v", keys, queries + keys)?],
+                vec![matrix("ffn_gate", wide, 0)?, matrix("ffn_up", wide, wide)?],
             ),
         };
         Ok(Self {
@@ -91,51 +127,134 @@ impl Layer {
             gate_up,
             down: weights.matrix(&name("ffn_down"), hidden, wide)?,
             shape: Shape {
+                hidden,
                 heads: config.heads,
                 kv_heads: config.kv_heads,
                 head_width: config.head_width,
+                feed_forward: wide,
+                window: config.window.unwrap_or(usize::MAX),
                 epsilon: config.norm_epsilon as f32,
             },
         })
     }
 
-    /// The block's output for `x` of `[tokens, hidden]`; keys and values of these tokens join the cache.
-    pub(super) fn forward(&self, x: &Tensor, cache: &mut KvCache, place: &Place<'_>) -> Result<Tensor> {
-        let normal = candle_nn::ops::rms_norm(x, &self.attention_norm, self.shape.epsilon)?;
-        let x = (x + self.attend(&normal, cache, place)?)?;
-        let normal = candle_nn::ops::rms_norm(&x, &self.feed_forward_norm, self.shape.epsilon)?;
-        let parts = self.gate_up.forward(&normal)?;
-        let [gate, up] = &parts[..] else {
-            candle_core::bail!("the feed-forward part has {} projections", parts.len())
-        };
-        let gated = (gate.contiguous()?.silu()? * up)?;
-        &x + self.down.forward(&gated)?
+    /// Turns the rows of `x` into the block's output; their keys and values join the sequences' pages.
+    pub(super) fn forward(&self, x: &mut [f32], step: &mut Step<'_, '_>, scratch: &mut Scratch) -> Result<()> {
+        let (shape, pool) = (self.shape, step.pool);
+        norm_rows(x, &self.attention_norm, shape.epsilon, &mut scratch.normal, pool);
+        let input = Input::new(&scratch.normal, shape.hidden);
+        multiply_all(&self.query_key_value, &input, &mut scratch.heads, shape.all(), pool)?;
+        self.turn(&mut scratch.heads, step);
+        self.remember(&scratch.heads, step);
+        self.attend(&scratch.heads, step, &mut scratch.mixed);
+        let input = Input::new(&scratch.mixed, shape.queries());
+        let results = Results { values: &mut scratch.normal, stride: shape.hidden, first: 0 };
+        self.attention_output.multiply(&input, results, pool)?;
+        add(&scratch.normal, x);
+
+        norm_rows(x, &self.feed_forward_norm, shape.epsilon, &mut scratch.normal, pool);
+        let (wide, input) = (shape.feed_forward, Input::new(&scratch.normal, shape.hidden));
+        multiply_all(&self.gate_up, &input, &mut scratch.wide, 2 * wide, pool)?;
+        let mut rows: Vec<_> = scratch.wide.chunks_exact(2 * wide).zip(scratch.gated.chunks_exact_mut(wide)).collect();
+        pool.each_mut(&mut rows, ROWS_AT_A_TIME, &|_, (both, out)| gated(&both[..wide], &both[wide..], out));
+        let input = Input::new(&scratch.gated, wide);
+        let results = Results { values: &mut scratch.normal, stride: shape.hidden, first: 0 };
+        self.down.multiply(&input, results, pool)?;
+        add(&scratch.normal, x);
+        Ok(())
     }
 
-    fn attend(&self, x: &Tensor, cache: &mut KvCache, place: &Place<'_>) -> Result<Tensor> {
-        let Shape { heads, kv_heads, head_width, .. } = self.shape;
-        let tokens = x.dim(0)?;
-        let by_head = |flat: &Tensor, heads: usize| flat.reshape((tokens, heads, head_width))?.transpose(0, 1)?.contiguous();
-        let parts = self.query_key_value.forward(x)?;
-        let [query, key, value] = &parts[..] else {
-            candle_core::bail!("attention has {} projections", parts.len())
-        };
-        let query = place.rotation.apply(&by_head(query, heads)?, place.position)?;
-        let key = place.rotation.apply(&by_head(key, kv_heads)?, place.position)?;
-        let (keys, values) = cache.append(&key, &by_head(value, kv_heads)?)?;
+    /// Rotates queries and keys, and scales queries.
+    fn turn(&self, heads: &mut [f32], step: &Step<'_, '_>) {
+        let (shape, turns) = (self.shape, step.turns);
+        let scale = 1.0 / (shape.head_width as f32).sqrt();
+        let mut rows: Vec<_> = heads.chunks_exact_mut(shape.all()).collect();
+        step.pool.each_mut(&mut rows, ROWS_AT_A_TIME, &|row, heads| {
+            let (queries, rest) = heads.split_at_mut(shape.queries());
+            for head in queries.chunks_exact_mut(shape.head_width) {
+                turns.turn(row, head);
+                head.iter_mut().for_each(|x| *x *= scale);
+            }
+            let keys = &mut rest[..shape.kv_heads * shape.head_width];
+            keys.chunks_exact_mut(shape.head_width).for_each(|head| turns.turn(row, head));
+        });
+    }
 
-        // Query heads that share a key head are neighbours, so they are rows of one product instead of repeating the keys.
-        let rows = heads / kv_heads * tokens;
-        let seen = keys.dim(1)?;
-        let scores = (query.reshape((kv_heads, rows, head_width))?.matmul(&keys.transpose(1, 2)?)? / (head_width as f64).sqrt())?;
-        let scores = scores.reshape((heads, tokens, seen))?;
-        let scores = match place.mask {
-            Some(mask) => scores.broadcast_add(mask)?,
-            None => scores,
-        };
-        let shares = candle_nn::ops::softmax_last_dim(&scores)?;
-        let mixed = shares.reshape((kv_heads, rows, seen))?.matmul(&values)?;
-        let mixed = mixed.reshape((heads, tokens, head_width))?.transpose(0, 1)?.reshape((tokens, heads * head_width))?;
-        self.attention_output.forward(&mixed)
+    /// Writes the rows' keys and values into the pages, by all threads, a head each.
+    fn remember(&self, heads: &[f32], step: &mut Step<'_, '_>) {
+        let (shape, runs) = (self.shape, step.runs);
+        let mut of_heads: Vec<Vec<(usize, usize, PageMut<'_>)>> = (0..shape.kv_heads).map(|_| vec![]).collect();
+        for (index, sequence) in step.sequences.iter_mut().enumerate() {
+            let of_sequence = || runs.iter().filter(move |run| run.sequence == index);
+            let Some(first) = of_sequence().map(|run| run.position).min() else {
+                continue;
+            };
+            let end = of_sequence().map(|run| run.position + run.count).max().unwrap_or(first);
+            for (page, heads) in sequence.pages_mut(first / PAGE..end.div_ceil(PAGE), step.layer) {
+                for (of_head, page_of_head) in of_heads.iter_mut().zip(heads) {
+                    of_head.push((index, page, page_of_head));
+                }
+            }
+        }
+        let numbers: usize = runs.iter().map(|run| run.count).sum::<usize>() * 2 * shape.kv_heads * shape.head_width;
+        let chunk = if numbers * 8 < WORTH_SHARING { shape.kv_heads } else { 1 };
+        step.pool.each_mut(&mut of_heads, chunk, &|head, pages| {
+            let (key_at, value_at) = (shape.heads + head, shape.heads + shape.kv_heads + head);
+            for (sequence, page, place) in pages {
+                for run in runs.iter().filter(|run| run.sequence == *sequence) {
+                    let span = run.position.max(*page * PAGE)..(run.position + run.count).min((*page + 1) * PAGE);
+                    for position in span {
+                        let row = &heads[(run.row + position - run.position) * shape.all()..][..shape.all()];
+                        let part = |at: usize| &row[at * shape.head_width..][..shape.head_width];
+                        place.set(position % PAGE, part(key_at), part(value_at));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Attention of every row to what it sees of its sequence.
+    fn attend(&self, heads: &[f32], step: &Step<'_, '_>, mixed: &mut [f32]) {
+        struct Unit<'a> {
+            run: Run,
+            head: usize,
+            /// For each row of the run, the results of the query heads that share the key head.
+            out: Vec<&'a mut [f32]>,
+        }
+        let (shape, group) = (self.shape, self.shape.group());
+        let part = group * shape.head_width;
+        let mut units: Vec<Unit<'_>> = vec![];
+        let mut rows = mixed.chunks_exact_mut(shape.queries());
+        let mut work = 0;
+        for &run in step.runs {
+            let first = units.len();
+            units.extend((0..shape.kv_heads).map(|head| Unit { run, head, out: Vec::with_capacity(run.count) }));
+            for row in rows.by_ref().take(run.count) {
+                for (unit, out) in units[first..].iter_mut().zip(row.chunks_exact_mut(part)) {
+                    unit.out.push(out);
+                }
+            }
+            work += run.count * (run.position + run.count).min(shape.window) * 2 * shape.queries();
+        }
+        let sequences: Vec<&Sequence> = step.sequences.iter().map(|sequence| &**sequence).collect();
+        let chunk = if work < WORTH_SHARING { units.len() } else { 1 };
+        step.pool.each_mut(&mut units, chunk, &|_, unit| {
+            let run = unit.run;
+            let end = run.position + run.count;
+            let sequence = sequences[run.sequence];
+            let pages: Vec<Page<'_>> = (0..end.div_ceil(PAGE)).map(|page| sequence.page(page, step.layer, unit.head)).collect();
+            let (mut queries, mut seen) = (vec![], vec![]);
+            for row in 0..run.count {
+                let at = (run.row + row) * shape.all() + unit.head * part;
+                queries.extend_from_slice(&heads[at..at + part]);
+                let position = run.position + row;
+                seen.extend(std::iter::repeat_n(((position + 1).saturating_sub(shape.window), position), group));
+            }
+            let mut out = vec![0.0; queries.len()];
+            attend(&queries, View { pages: &pages, seen: &seen, width: shape.head_width }, &mut out);
+            for (place, values) in unit.out.iter_mut().zip(out.chunks_exact(part)) {
+                place.copy_from_slice(values);
+            }
+        });
     }
 }

@@ -4,9 +4,39 @@ use crate::gguf::{Gguf, TensorInfo};
 use crate::kernels::{Activations, Format, Level, Output, ROWS_AT_A_TIME, multiply};
 use crate::pool::Pool;
 use candle_core::quantized::QMatMul;
-use candle_core::{CpuStorage, CustomOp1, Layout, Module, Result, Shape, Tensor, bail};
+use candle_core::{Device, Module, Result, Tensor, bail};
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Rows of activations that several matrices are multiplied with. They are rounded once for all of them.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    values: &'a [f32],
+    width: usize,
+    by_32: OnceCell<Activations>,
+    by_256: OnceCell<Activations>,
+}
+
+impl<'a> Input<'a> {
+    /// Whole rows of `width` values.
+    pub(super) fn new(values: &'a [f32], width: usize) -> Self {
+        Self { values, width, by_32: OnceCell::new(), by_256: OnceCell::new() }
+    }
+
+    fn rounded(&self, group: usize, pool: &Pool) -> &Activations {
+        let cell = if group == 32 { &self.by_32 } else { &self.by_256 };
+        cell.get_or_init(|| Activations::quantise(self.values, self.width, group, pool))
+    }
+}
+
+/// Rows of results: `stride` values each, of which a matrix writes its own from the column `first` on.
+#[derive(Debug)]
+pub(super) struct Results<'a> {
+    pub(super) values: &'a mut [f32],
+    pub(super) stride: usize,
+    pub(super) first: usize,
+}
 
 /// A matrix to multiply with.
 #[derive(Debug, Clone)]
@@ -41,52 +71,42 @@ impl Mapped {
         self.file.bytes(self.bytes.clone())
     }
 
-    fn product(&self, values: &[f32]) -> Vec<f32> {
-        let x = Activations::quantise(values, self.width, self.format.activation_group());
-        let mut found = vec![0.0; values.len() / self.width * self.rows];
-        let (out, weights) = (Output::new(&mut found, self.rows), self.weights());
+    fn multiply(&self, x: &Input<'_>, results: &mut Results<'_>, pool: &Pool) {
+        let x = x.rounded(self.format.activation_group(), pool);
+        let (out, weights) = (Output::new(results.values, results.stride, results.first), self.weights());
         // Whole pieces of 64 rows, so that panels are never cut.
         let pieces = self.rows.div_ceil(ROWS_AT_A_TIME);
-        Pool::of_process().each(pieces, 1, &|pieces| {
+        pool.each(pieces, 1, &|pieces| {
             let rows = pieces.start * ROWS_AT_A_TIME..(pieces.end * ROWS_AT_A_TIME).min(self.rows);
             // SAFETY: the level was detected, every piece is given out once, and the file was found to hold whole rows.
-            unsafe { multiply(self.level, self.format, weights, &x, out, rows) }
+            unsafe { multiply(self.level, self.format, weights, x, out, rows) }
         });
-        found
-    }
-}
-
-impl CustomOp1 for Mapped {
-    fn name(&self) -> &'static str {
-        "mapped-product"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (Some((start, end)), CpuStorage::F32(values)) = (layout.contiguous_offsets(), storage) else {
-            bail!("a product needs contiguous activations of 32 bits")
-        };
-        let (tokens, width) = layout.shape().dims2()?;
-        if width != self.width {
-            bail!("activations are {width} wide, the matrix {}", self.width)
-        }
-        Ok((CpuStorage::F32(self.product(&values[start..end])), Shape::from((tokens, self.rows))))
     }
 }
 
 impl Matrix {
-    /// Products of rows of `x`, `[tokens, width]`, with the matrix's rows.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// Products of the rows of `x` with the matrix's rows.
+    pub(super) fn multiply(&self, x: &Input<'_>, mut results: Results<'_>, pool: &Pool) -> Result<()> {
         match self {
-            Self::Mapped(mapped) => x.contiguous()?.apply_op1_no_bwd(mapped),
-            Self::Loaded(matrix) => matrix.forward(x),
+            Self::Mapped(mapped) if x.width == mapped.width => mapped.multiply(x, &mut results, pool),
+            Self::Mapped(mapped) => bail!("activations are {} wide, the matrix {}", x.width, mapped.width),
+            Self::Loaded(matrix) => {
+                let rows = x.values.len() / x.width;
+                let product = matrix.forward(&Tensor::from_slice(x.values, (rows, x.width), &Device::Cpu)?)?;
+                let width = product.dim(1)?;
+                let product = product.flatten_all()?.to_vec1::<f32>()?;
+                for (to, from) in results.values.chunks_exact_mut(results.stride).zip(product.chunks_exact(width)) {
+                    to[results.first..][..width].copy_from_slice(from);
+                }
+            }
         }
+        Ok(())
     }
 
-    /// The rows with these numbers.
-    pub(super) fn embedding(&self, ids: &[u32]) -> Result<Tensor> {
-        let device = candle_core::Device::Cpu;
+    /// The rows with these numbers, one after the other.
+    pub(super) fn embedding(&self, ids: &[u32]) -> Result<Vec<f32>> {
         match self {
-            Self::Loaded(matrix) => matrix.embedding(&Tensor::new(ids, &device)?),
+            Self::Loaded(matrix) => matrix.embedding(&Tensor::new(ids, &Device::Cpu)?)?.flatten_all()?.to_vec1(),
             Self::Mapped(mapped) => {
                 let row_bytes = mapped.width / mapped.format.block_values() * mapped.format.block_bytes();
                 let mut values = vec![0.0; ids.len() * mapped.width];
@@ -96,7 +116,7 @@ impl Matrix {
                     };
                     mapped.format.dequantise(bytes, row);
                 }
-                Tensor::from_vec(values, (ids.len(), mapped.width), &device)
+                Ok(values)
             }
         }
     }

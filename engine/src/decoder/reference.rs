@@ -1,5 +1,6 @@
 //! The transformer written out in plain `f64` loops, to check the decoder against arithmetic that shares no code with it.
 
+use super::halves::{to_half, to_single};
 use super::random_model::{Made, RandomModel};
 
 fn product(weights: &[f32], x: &[f64]) -> Vec<f64> {
@@ -70,9 +71,11 @@ pub(super) fn logits(model: &RandomModel, made: &Made, ids: &[u32], long: bool) 
             for heads in [&mut query, &mut key] {
                 heads.chunks_mut(model.head_width()).for_each(|head| rotate(model, made, head, position, long));
             }
+            // The cache keeps both in half precision.
+            let kept = |numbers: Vec<f64>| numbers.into_iter().map(|x| f64::from(to_single(to_half(x as f32)))).collect();
             queries.push(query);
-            keys.push(key);
-            values.push(value);
+            keys.push(kept(key));
+            values.push(kept(value));
         }
         for (position, x) in stream.iter_mut().enumerate() {
             let mixed = attend(model, &queries, &keys, &values, position);

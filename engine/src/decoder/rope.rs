@@ -1,89 +1,92 @@
-//! Rotary position embedding: the sines and cosines of a session's positions.
+//! Rotary position embedding: the sines and cosines of the rows of a step.
 //!
-//! A model with two sets of factors (LongRoPE, arXiv 2402.13753) uses the long ones for sessions that may pass its original
-//! context. The choice is made once a session, because keys that were rotated one way cannot be compared with the other.
+//! A model with two sets of factors (LongRoPE, arXiv 2402.13753) uses the long ones for sequences that may pass its original
+//! context. The choice is made once a sequence, because keys that were rotated one way cannot be compared with the other.
 
 use super::DecoderError;
 use super::config::{Architecture, Config, RopeScaling};
 use super::weights::Weights;
-use candle_core::{D, Device, Result, Tensor};
 
-/// What the frequencies are divided by; empty for nothing.
-#[derive(Debug, Default)]
-pub(super) struct Factors {
-    short: Vec<f32>,
-    long: Vec<f32>,
-}
-
-impl Factors {
-    pub(super) fn load(weights: &Weights<'_>, config: &Config) -> std::result::Result<Self, DecoderError> {
-        let load = |name: &str| -> std::result::Result<Vec<f32>, DecoderError> {
-            if !weights.has(name) {
-                return Ok(vec![]);
-            }
-            let vector = weights.vector(name, config.rope_width / 2)?;
-            vector.to_vec1().map_err(DecoderError::compute("loading rotation factors"))
-        };
-        if matches!(config.rope_scaling, RopeScaling::Long { .. }) {
-            return Ok(Self { short: load("rope_factors_short.weight")?, long: load("rope_factors_long.weight")? });
-        }
-        let all = load("rope_freqs.weight")?;
-        Ok(Self { short: all.clone(), long: all })
-    }
-}
-
-/// Sines and cosines for positions 0 to the session's capacity.
+/// How positions become angles.
 #[derive(Debug)]
-pub(super) struct Rotation {
-    sine: Tensor,
-    cosine: Tensor,
-    width: usize,
+pub(super) struct Rope {
+    short: Vec<f64>,
+    long: Vec<f64>,
+    magnitude: f64,
+    /// Sequences that may get longer than this use the long frequencies.
+    original_context: usize,
     architecture: Architecture,
 }
 
-impl Rotation {
-    pub(super) fn new(config: &Config, factors: &Factors, capacity: usize) -> Result<Self> {
+/// The sines and cosines of a step's rows.
+#[derive(Debug)]
+pub(super) struct Turns {
+    /// For each row, for each pair of dimensions: cosine and sine.
+    pairs: Vec<[f32; 2]>,
+    half: usize,
+    architecture: Architecture,
+}
+
+impl Rope {
+    pub(super) fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, DecoderError> {
         let half = config.rope_width / 2;
-        let (divisor, magnitude, factors) = match config.rope_scaling {
-            RopeScaling::None => (1.0, 1.0, &factors.short),
-            RopeScaling::Linear(factor) => (factor, 1.0, &factors.short),
-            RopeScaling::Long { original_context, magnitude } if capacity > original_context => (1.0, magnitude, &factors.long),
-            RopeScaling::Long { magnitude, .. } => (1.0, magnitude, &factors.short),
+        let load = |name: &str| if weights.has(name) { weights.vector(name, half) } else { Ok(vec![]) };
+        let (short, long) = if matches!(config.rope_scaling, RopeScaling::Long { .. }) {
+            (load("rope_factors_short.weight")?, load("rope_factors_long.weight")?)
+        } else {
+            (load("rope_freqs.weight")?, vec![])
         };
-        let frequency = |index: usize| {
-            let factor = factors.get(index).copied().map_or(1.0, f64::from);
-            config.rope_base.powf(-2.0 * index as f64 / config.rope_width as f64) / (factor * divisor)
+        let (divisor, magnitude, original_context) = match config.rope_scaling {
+            RopeScaling::None => (1.0, 1.0, usize::MAX),
+            RopeScaling::Linear(factor) => (factor, 1.0, usize::MAX),
+            RopeScaling::Long { original_context, magnitude } => (1.0, magnitude, original_context),
         };
-        let frequencies: Vec<f64> = (0..half).map(frequency).collect();
-        let angles = || (0..capacity).flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
-        let table = |of: fn(f64) -> f64| {
-            let values: Vec<f32> = angles().map(|angle| (of(angle) * magnitude) as f32).collect();
-            Tensor::from_vec(values, (capacity, half), &Device::Cpu)
+        let frequencies = |factors: &[f32]| {
+            let one = |index: usize| {
+                let factor = factors.get(index).copied().map_or(1.0, f64::from);
+                config.rope_base.powf(-2.0 * index as f64 / config.rope_width as f64) / (factor * divisor)
+            };
+            (0..half).map(one).collect()
         };
-        Ok(Self {
-            sine: table(f64::sin)?,
-            cosine: table(f64::cos)?,
-            width: config.rope_width,
-            architecture: config.architecture,
-        })
+        let (short, long) = (frequencies(&short), frequencies(&long));
+        Ok(Self { short, long, magnitude, original_context, architecture: config.architecture })
     }
 
-    /// Rotates heads `[heads, tokens, width]` whose first token stands at `position`.
-    pub(super) fn apply(&self, heads: &Tensor, position: usize) -> Result<Tensor> {
-        let tokens = heads.dim(1)?;
-        let cosine = self.cosine.narrow(0, position, tokens)?;
-        let sine = self.sine.narrow(0, position, tokens)?;
-        let head_width = heads.dim(D::Minus1)?;
-        let turned = heads.narrow(D::Minus1, 0, self.width)?.contiguous()?.unsqueeze(0)?;
-        let turned = match self.architecture {
-            Architecture::Phi3 => candle_nn::rotary_emb::rope(&turned, &cosine, &sine)?,
-            Architecture::Llama => candle_nn::rotary_emb::rope_i(&turned, &cosine, &sine)?,
-        };
-        let turned = turned.squeeze(0)?;
-        if self.width == head_width {
-            return Ok(turned);
+    /// Whether a sequence of at most so many tokens uses the long frequencies.
+    pub(super) fn is_long(&self, capacity: usize) -> bool {
+        capacity > self.original_context
+    }
+
+    /// The turns of rows at these positions, each with its kind of frequencies.
+    pub(super) fn turns(&self, places: impl Iterator<Item = (usize, bool)>) -> Turns {
+        let mut pairs = vec![];
+        for (position, long) in places {
+            let frequencies = if long { &self.long } else { &self.short };
+            pairs.extend(frequencies.iter().map(|frequency| {
+                let (sine, cosine) = (position as f64 * frequency).sin_cos();
+                [(cosine * self.magnitude) as f32, (sine * self.magnitude) as f32]
+            }));
         }
-        let rest = heads.narrow(D::Minus1, self.width, head_width - self.width)?;
-        Tensor::cat(&[&turned, &rest.contiguous()?], D::Minus1)
+        Turns { pairs, half: self.short.len(), architecture: self.architecture }
+    }
+}
+
+impl Turns {
+    /// Rotates one head of a row.
+    pub(super) fn turn(&self, row: usize, head: &mut [f32]) {
+        let turns = &self.pairs[row * self.half..][..self.half];
+        match self.architecture {
+            Architecture::Phi3 => {
+                let (first, second) = head[..2 * self.half].split_at_mut(self.half);
+                for (([cosine, sine], a), b) in turns.iter().zip(first).zip(second) {
+                    (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
+                }
+            }
+            Architecture::Llama => {
+                for ([cosine, sine], [a, b]) in turns.iter().zip(head.as_chunks_mut::<2>().0) {
+                    (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
+                }
+            }
+        }
     }
 }

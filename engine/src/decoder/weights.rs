@@ -5,7 +5,7 @@ use super::{DecoderError, refuse_bias};
 use crate::gguf::{Gguf, GgufProblem, TensorInfo};
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use std::sync::Arc;
 
 /// Gives out the tensors of a file by name.
@@ -51,8 +51,8 @@ impl<'a> Weights<'a> {
     }
 
     /// A vector in `f32`.
-    pub(super) fn vector(&self, name: &str, width: usize) -> Result<Tensor, DecoderError> {
-        let vector = self.load(name, &[width])?.dequantize(&Device::Cpu).and_then(|vector| vector.to_dtype(DType::F32));
+    pub(super) fn vector(&self, name: &str, width: usize) -> Result<Vec<f32>, DecoderError> {
+        let vector = self.load(name, &[width])?.dequantize(&Device::Cpu).and_then(|vector| vector.to_dtype(DType::F32)?.to_vec1());
         vector.map_err(DecoderError::compute("loading a vector"))
     }
 }

@@ -23,7 +23,8 @@ pub enum Feature {
 }
 
 impl Feature {
-    const ALL: [Self; 3] = [Self::MeanLogprob, Self::MinLogprob, Self::P10Logprob];
+    /// Every feature.
+    pub const ALL: [Self; 3] = [Self::MeanLogprob, Self::MinLogprob, Self::P10Logprob];
 
     /// Its name in configurations, model files and reports.
     pub fn name(self) -> &'static str {

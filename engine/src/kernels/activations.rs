@@ -1,5 +1,9 @@
 //! Activations rounded to 8 bits, with the sums that formats with minima or offsets need.
 
+use crate::pool::Pool;
+
+/// Rows that a thread rounds at a time.
+const ROWS_AT_A_TIME: usize = 4;
 /// Bytes past the end that a kernel may read, so that the last block needs no code of its own.
 const PADDING: usize = 64;
 
@@ -23,9 +27,19 @@ pub(crate) struct Activations {
     pub(super) float_sums32: Vec<f32>,
 }
 
+/// A row's parts, to be filled.
+struct RowMut<'a> {
+    values: &'a [f32],
+    quants: &'a mut [i8],
+    scales: &'a mut [f32],
+    sums16: &'a mut [i16],
+    sums32: &'a mut [i16],
+    float_sums32: &'a mut [f32],
+}
+
 impl Activations {
-    /// Rounds whole rows; `group` is 32 or 256 and divides `width`.
-    pub(crate) fn quantise(values: &[f32], width: usize, group: usize) -> Self {
+    /// Rounds whole rows, shared out over the pool's threads; `group` is 32 or 256 and divides `width`.
+    pub(crate) fn quantise(values: &[f32], width: usize, group: usize, pool: &Pool) -> Self {
         let rows = values.len() / width;
         let groups = rows * width / 32;
         let mut made = Self {
@@ -37,31 +51,52 @@ impl Activations {
             sums32: vec![0; groups + PADDING / 32],
             float_sums32: vec![0.0; groups + PADDING / 32],
         };
-        made.fill(values, group);
+        let parts = made.quants.chunks_exact_mut(width).zip(made.scales.chunks_exact_mut(width / 32));
+        let sums = made.sums16.chunks_exact_mut(width / 16).zip(made.sums32.chunks_exact_mut(width / 32));
+        let sums = sums.zip(made.float_sums32.chunks_exact_mut(width / 32));
+        let mut parts: Vec<RowMut<'_>> = (values.chunks_exact(width).zip(parts).zip(sums))
+            .map(|((values, (quants, scales)), ((sums16, sums32), float_sums32))| RowMut {
+                values,
+                quants,
+                scales,
+                sums16,
+                sums32,
+                float_sums32,
+            })
+            .collect();
+        pool.each_mut(&mut parts, ROWS_AT_A_TIME, &|_, row| fill(row, group));
         made
     }
 
-    fn fill(&mut self, values: &[f32], group: usize) {
-        #[cfg(target_arch = "x86_64")]
-        if super::Level::detected().is_some() {
-            // SAFETY: every level has AVX2.
-            unsafe { fill_avx2(self, values, group) };
-            return;
-        }
-        fill(self, values, group);
+    /// Panics unless every place that a kernel may read is there.
+    pub(super) fn check(&self) {
+        let values = self.rows * self.width;
+        let groups = values / 32;
+        let long = self.quants.len() >= values + PADDING && self.scales.len() >= groups && self.sums16.len() >= 2 * groups;
+        assert!(long && self.sums32.len() >= groups && self.float_sums32.len() >= groups, "activations without their sums");
     }
+}
+
+fn fill(row: &mut RowMut<'_>, group: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if super::Level::detected().is_some() {
+        // SAFETY: every level has AVX2.
+        unsafe { fill_avx2(row, group) };
+        return;
+    }
+    fill_any(row, group);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn fill_avx2(to: &mut Activations, values: &[f32], group: usize) {
-    fill(to, values, group);
+fn fill_avx2(row: &mut RowMut<'_>, group: usize) {
+    fill_any(row, group);
 }
 
 /// Rounds to even, which one instruction does where there is one.
 #[inline(always)]
-fn fill(to: &mut Activations, values: &[f32], group: usize) {
-    for (index, x) in values.chunks_exact(group).enumerate() {
+fn fill_any(row: &mut RowMut<'_>, group: usize) {
+    for (index, x) in row.values.chunks_exact(group).enumerate() {
         let mut lanes = [0.0_f32; 8];
         for eight in x.as_chunks::<8>().0 {
             lanes.iter_mut().zip(eight).for_each(|(most, x)| *most = most.max(x.abs()));
@@ -71,18 +106,24 @@ fn fill(to: &mut Activations, values: &[f32], group: usize) {
         let scale = most / 127.0;
         for (part, x) in x.as_chunks::<32>().0.iter().enumerate() {
             let at = index * group / 32 + part;
+            let Some((quants, _)) = row.quants[at * 32..].split_first_chunk_mut::<32>() else {
+                continue;
+            };
             let mut sums = [0_i32; 2];
-            for (i, q) in to.quants[at * 32..][..32].iter_mut().enumerate() {
-                // The bounds hold but for what is no number, which the decoder refuses at its output.
-                let rounded = (x[i] * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
-                *q = rounded as i8;
-                sums[i / 16] += rounded;
+            for (sum, (quants, x)) in sums.iter_mut().zip(quants.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0)) {
+                for (quant, x) in quants.iter_mut().zip(x) {
+                    // Adding 1.5 · 2^23 rounds, and leaves the whole number in the lowest bits. The bounds hold but for
+                    // what is no number, which the decoder refuses at its output.
+                    let rounded = (x * inverse).clamp(-127.0, 127.0) + 12_582_912.0;
+                    *quant = rounded.to_bits().wrapping_sub(12_582_912.0_f32.to_bits()).cast_signed() as i8;
+                    *sum += i32::from(*quant);
+                }
             }
-            to.scales[at] = scale;
-            to.sums16[2 * at] = sums[0] as i16;
-            to.sums16[2 * at + 1] = sums[1] as i16;
-            to.sums32[at] = (sums[0] + sums[1]) as i16;
-            to.float_sums32[at] = (sums[0] + sums[1]) as f32;
+            row.scales[at] = scale;
+            row.sums16[2 * at] = sums[0] as i16;
+            row.sums16[2 * at + 1] = sums[1] as i16;
+            row.sums32[at] = (sums[0] + sums[1]) as i16;
+            row.float_sums32[at] = (sums[0] + sums[1]) as f32;
         }
     }
 }
@@ -95,7 +136,7 @@ mod tests {
     proptest! {
         #[test]
         fn rounding_is_within_half_a_step(values in proptest::collection::vec(-50.0..50.0_f32, 512), wide in any::<bool>()) {
-            let made = Activations::quantise(&values, 256, if wide { 256 } else { 32 });
+            let made = Activations::quantise(&values, 256, if wide { 256 } else { 32 }, &Pool::new(1));
             for (i, x) in values.iter().enumerate() {
                 let step = made.scales[i / 32];
                 prop_assert!((f32::from(made.quants[i]) * step - x).abs() <= 0.5001 * step);

@@ -89,7 +89,7 @@ pub(super) fn half(bytes: &[u8], at: usize) -> f32 {
 }
 
 /// IEEE 754 binary16 to binary32, exact.
-pub(super) fn half_to_f32(bits: u16) -> f32 {
+pub(crate) fn half_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits >> 15) << 31;
     let (exponent, fraction) = (u32::from(bits >> 10) & 31, u32::from(bits) & 1023);
     match exponent {

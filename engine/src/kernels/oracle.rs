@@ -23,9 +23,12 @@ pub(crate) fn random_weights(format: Format, blocks: usize, random: &mut ChaCha8
 }
 
 fn levels() -> impl Iterator<Item = Level> {
-    [Level::Avx2, Level::Avx512Vnni]
-        .into_iter()
-        .filter(|&level| Level::detected().is_some_and(|best| level <= best))
+    let all = if cfg!(target_arch = "aarch64") {
+        [Level::NeonDotprod, Level::NeonI8mm]
+    } else {
+        [Level::Avx2, Level::Avx512Vnni]
+    };
+    all.into_iter().filter(|&level| Level::detected().is_some_and(|best| level <= best))
 }
 
 /// The largest deviation over all results, relative to the sum of the products' magnitudes.
@@ -33,9 +36,9 @@ fn deviation(level: Level, format: Format, rows: usize, width: usize, tokens: us
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let weights = random_weights(format, rows * width / format.block_values(), &mut random);
     let values: Vec<f32> = (0..tokens * width).map(|_| random.random_range(-3.0..3.0_f32)).collect();
-    let x = Activations::quantise(&values, width, format.activation_group());
+    let x = Activations::quantise(&values, width, format.activation_group(), &crate::pool::Pool::new(1));
     let mut found = vec![f32::NAN; tokens * rows];
-    let out = Output::new(&mut found, rows);
+    let out = Output::new(&mut found, rows, 0);
     for start in (0..rows).step_by(super::ROWS_AT_A_TIME) {
         // SAFETY: the level was detected, one thread runs, and the weights were made for the format.
         unsafe { multiply(level, format, &weights, &x, out, start..(start + super::ROWS_AT_A_TIME).min(rows)) };
@@ -98,14 +101,14 @@ fn extreme_weights_do_not_saturate() {
                 }
             }
             for sign in [1.0, -1.0] {
-                let x = Activations::quantise(&vec![sign; tokens * width], width, format.activation_group());
+                let x = Activations::quantise(&vec![sign; tokens * width], width, format.activation_group(), &crate::pool::Pool::new(1));
                 let mut plain = vec![0.0; rows * width];
                 format.dequantise(&weights, &mut plain);
                 let expected: f64 = plain[..width].iter().map(|w| f64::from(*w) * f64::from(sign)).sum();
                 for level in levels() {
                     let mut found = vec![f32::NAN; tokens * rows];
                     // SAFETY: the level was detected, one thread runs, and the weights have the format's size.
-                    unsafe { multiply(level, format, &weights, &x, Output::new(&mut found, rows), 0..rows) };
+                    unsafe { multiply(level, format, &weights, &x, Output::new(&mut found, rows, 0), 0..rows) };
                     for y in found {
                         let error = (f64::from(y) - expected).abs();
                         assert!(error <= 1e-5 * expected.abs().max(1.0), "{y} for {expected}: {level:?} {format:?} {fill:#x}");

@@ -16,7 +16,7 @@ pub struct GenerateOptions {
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        Self { max_tokens: 512, sampling: Sampling::Greedy }
+        Self { max_tokens: 512, sampling: Sampling::GREEDY }
     }
 }
 
@@ -86,6 +86,10 @@ impl LanguageModel {
         hooks: &Hooks<'_>,
         sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
+        // The template alone is not empty, but there would be nothing to answer.
+        if prompt.trim().is_empty() {
+            return Err(ModelError::PromptEmpty);
+        }
         let ids = self.tokenizer.encode_chat(prompt)?;
         let context = self.config().context;
         if ids.is_empty() {
@@ -104,18 +108,19 @@ impl LanguageModel {
             timing: Timing::default(),
         };
         let started = (hooks.now)();
-        let mut session = self.decoder.session(ids.len() + room)?;
+        let mut session = self.decoder.session(ids.len() + room);
         let mut logits = session.extend(&ids, hooks.cancel)?;
         let prompt_done = (hooks.now)();
         answer.timing.prompt = prompt_done.saturating_sub(started);
         let mut sampler = Sampler::new(options.sampling);
+        sampler.observe(&ids);
         let mut stream = self.tokenizer.text_stream();
         answer.finish = loop {
             let Some(current) = logits else { break Finish::Cancelled };
             if answer.tokens.len() == room {
                 break Finish::Length;
             }
-            let Some(choice) = sampler.choose(&current) else {
+            let Some(choice) = sampler.choose(&current, None) else {
                 break Finish::Length;
             };
             let stop = self.tokenizer.is_stop(choice.id);
@@ -168,7 +173,7 @@ pub(super) mod tests {
     #[test]
     fn an_answer_is_streamed_as_it_is_returned_and_is_the_same_each_time() {
         let model = model(3, |_| {});
-        for sampling in [Sampling::Greedy, Sampling::Drawn { temperature: 1.0, top_p: 0.9, seed: 5 }] {
+        for sampling in [Sampling::GREEDY, Sampling { temperature: 1.0, top_p: 0.9, seed: 5, ..Sampling::GREEDY }] {
             let options = GenerateOptions { max_tokens: 20, sampling };
             let run = || {
                 let mut events = vec![];
@@ -205,6 +210,9 @@ pub(super) mod tests {
         assert_eq!((cancelled.finish, cancelled.tokens.len()), (Finish::Cancelled, 0));
         let full = model.generate("x", &options, &CALM, on).unwrap();
         assert!(full.finish == Finish::Stop || full.prompt_tokens + full.tokens.len() == 96);
+        for empty in ["", " \n"] {
+            assert!(matches!(model.generate(empty, &options, &CALM, on), Err(ModelError::PromptEmpty)));
+        }
         let none = model.generate("x", &GenerateOptions { max_tokens: 0, ..options }, &CALM, on).unwrap();
         assert_eq!((none.finish, none.text.as_str()), (Finish::Length, ""));
         let long = model.generate(&"word ".repeat(50), &options, &CALM, on).unwrap_err();

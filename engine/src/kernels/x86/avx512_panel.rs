@@ -5,11 +5,13 @@
 //! at minus the offset times the activations' sum, which is exact.
 
 use super::super::{Activations, Format, Output};
-use super::PANEL_ROWS;
-use super::avx512::{Quants, Scales, prefetch, q4_pair, q4k_quants, q5k_quants, q6k_quants, q8_pair, scales_of_16, scales_of_32};
+use super::avx512::prefetch;
+use super::{Rows, all_tokens};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+/// Rows of weights in a panel.
+pub(super) const ROWS: usize = 16;
 /// Blocks of 256 that are unpacked together.
 const BLOCKS: usize = 4;
 
@@ -17,132 +19,232 @@ const BLOCKS: usize = 4;
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 struct Panel {
+    /// For each four values those of all rows.
     quants: [[u8; 64]; 64],
+    /// For each group of 16 or 32 the rows' scales.
     scales: [[f32; 16]; 16],
     minima: [[f32; 16]; 8],
 }
 
 impl Panel {
     const EMPTY: Self = Self { quants: [[0; 64]; 64], scales: [[0.0; 16]; 16], minima: [[0.0; 16]; 8] };
-}
 
-/// Sixteen registers of sixteen 32-bit lanes, rows for columns.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose(v: [__m512i; 16]) -> [__m512i; 16] {
-    let mut u = [_mm512_setzero_si512(); 16];
-    for i in 0..8 {
-        u[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-        u[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn set_quants(&mut self, step: usize, values: __m512i) {
+        // SAFETY: the place is 64 bytes long, and aligned as the panel is.
+        unsafe { _mm512_store_si512(self.quants[step].as_mut_ptr().cast(), values) }
     }
-    let mut v = u;
-    for i in 0..4 {
-        let (a, b, c, d) = (u[4 * i], u[4 * i + 1], u[4 * i + 2], u[4 * i + 3]);
-        v[4 * i] = _mm512_unpacklo_epi64(a, c);
-        v[4 * i + 1] = _mm512_unpackhi_epi64(a, c);
-        v[4 * i + 2] = _mm512_unpacklo_epi64(b, d);
-        v[4 * i + 3] = _mm512_unpackhi_epi64(b, d);
-    }
-    for j in 0..4 {
-        let (a, b, c, d) = (v[j], v[4 + j], v[8 + j], v[12 + j]);
-        let (x0, x1) = (_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xEE>(a, b));
-        let (x2, x3) = (_mm512_shuffle_i32x4::<0x44>(c, d), _mm512_shuffle_i32x4::<0xEE>(c, d));
-        u[j] = _mm512_shuffle_i32x4::<0x88>(x0, x2);
-        u[4 + j] = _mm512_shuffle_i32x4::<0xDD>(x0, x2);
-        u[8 + j] = _mm512_shuffle_i32x4::<0x88>(x1, x3);
-        u[12 + j] = _mm512_shuffle_i32x4::<0xDD>(x1, x3);
-    }
-    u
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store(place: &mut [f32; 16], value: __m512) {
+fn store(place: &mut [f32; 16], values: __m512) {
     // SAFETY: the place is 64 bytes long.
-    unsafe { _mm512_storeu_ps(place.as_mut_ptr(), value) }
+    unsafe { _mm512_storeu_ps(place.as_mut_ptr(), values) }
 }
 
-/// Lays sixteen rows' quants and scales out as a panel.
+/// Sixteen bytes of each of sixteen rows: four registers of four bytes of each row, in the order of the rows.
+///
+/// # Safety
+/// The bytes are there, `stride` bytes apart.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn lay_out(quants: &[Quants; 16], scales: &[__m512; 16], minima: Option<&[__m512; 16]>, panel: &mut Panel) {
-    for (part, places) in panel.quants.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let columns = transpose(std::array::from_fn(|row| quants[row][part]));
-        for (place, column) in places.iter_mut().zip(columns) {
-            // SAFETY: the place is 64 bytes long.
-            unsafe { _mm512_storeu_si512(place.as_mut_ptr().cast(), column) };
-        }
+unsafe fn quads(start: *const u8, stride: usize) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    let row = |index: usize| unsafe { _mm_loadu_si128(start.add(index * stride).cast()) };
+    let [a, b, c, d] = std::array::from_fn(|i| {
+        let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(row(i)), row(4 + i));
+        _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, row(8 + i)), row(12 + i))
+    });
+    let (first, second) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+    let (third, fourth) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(first, second),
+        _mm512_unpackhi_epi64(first, second),
+        _mm512_unpacklo_epi64(third, fourth),
+        _mm512_unpackhi_epi64(third, fourth),
+    ]
+}
+
+/// Half-precision numbers in the low sixteen bits of each lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn singles(halves: __m512i) -> __m512 {
+    _mm512_cvtph_ps(_mm512_cvtepi32_epi16(halves))
+}
+
+/// A half of each row.
+///
+/// # Safety
+/// They are there, `stride` bytes apart.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(start: *const u8, stride: usize) -> __m512 {
+    let mut bits = [0_u16; 16];
+    for (row, half) in bits.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *half = u16::from_le(unsafe { start.add(row * stride).cast::<u16>().read_unaligned() });
     }
-    for (place, group) in panel.scales.iter_mut().zip(transpose(scales.map(|s| _mm512_castps_si512(s)))) {
-        store(place, _mm512_castsi512_ps(group));
+    // SAFETY: sixteen halves are 32 bytes.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) })
+}
+
+/// Turns the bytes' bits to the left by `count`, to the right if it is negative; only bits that stay in their byte are looked
+/// at afterwards.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn turned(values: __m512i, count: i32) -> __m512i {
+    _mm512_rolv_epi32(values, _mm512_set1_epi32(count.rem_euclid(32)))
+}
+
+/// Asks for the next sixteen rows.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch_rows(start: *const u8, stride: usize) {
+    for row in 0..ROWS {
+        prefetch(start.wrapping_add(row * stride), ROWS * stride);
     }
-    if let Some(minima) = minima {
-        for (place, group) in panel.minima.iter_mut().zip(transpose(minima.map(|m| _mm512_castps_si512(m)))) {
-            store(place, _mm512_castsi512_ps(group));
+}
+
+/// The scales and minima of Q4_K and Q5_K: their blocks begin with two halves and twelve bytes that hold eight pairs of six
+/// bits, here for all rows at once.
+///
+/// # Safety
+/// As for [`quads`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn scales_and_minima(start: *const u8, stride: usize, panel: &mut Panel) {
+    // SAFETY: the caller's promise.
+    let [units, a, b, c] = unsafe { quads(start, stride) };
+    let (d, least) = (singles(units), singles(_mm512_srli_epi32::<16>(units)));
+    let (six, four, two) = (_mm512_set1_epi8(0x3f), _mm512_set1_epi8(0x0f), _mm512_set1_epi8(0x30));
+    let top = |of: __m512i| _mm512_and_si512(_mm512_srli_epi32::<2>(of), two);
+    let scales = [_mm512_and_si512(a, six), _mm512_or_si512(_mm512_and_si512(c, four), top(a))];
+    let high = _mm512_and_si512(_mm512_srli_epi32::<4>(c), four);
+    let minima = [_mm512_and_si512(b, six), _mm512_or_si512(high, top(b))];
+    for group in 0..8 {
+        let byte = |of: __m512i| _mm512_and_si512(turned(of, -8 * (group % 4)), _mm512_set1_epi32(0xff));
+        let (at, half) = (group as usize, group as usize / 4);
+        store(&mut panel.scales[at], _mm512_mul_ps(_mm512_cvtepi32_ps(byte(scales[half])), d));
+        store(&mut panel.minima[at], _mm512_mul_ps(_mm512_cvtepi32_ps(byte(minima[half])), least));
+    }
+}
+
+/// # Safety
+/// Sixteen rows with more than `index` blocks are there; so for the formats below.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+unsafe fn q4k(rows: Rows, index: usize, panel: &mut Panel) {
+    let low = _mm512_set1_epi8(15);
+    // SAFETY: a block is 144 bytes long, its quants are the last 128.
+    unsafe {
+        let start = rows.start.add(index * 144);
+        prefetch_rows(start, rows.bytes);
+        scales_and_minima(start, rows.bytes, panel);
+        for part in 0..8 {
+            for (i, bytes) in quads(start.add(16 + 16 * part), rows.bytes).into_iter().enumerate() {
+                let step = part / 2 * 16 + part % 2 * 4 + i;
+                panel.set_quants(step, _mm512_and_si512(bytes, low));
+                panel.set_quants(step + 8, _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low));
+            }
         }
     }
 }
 
-/// Sixteen rows of weights, `row_bytes` apart.
-struct Rows<'a> {
-    weights: &'a [u8],
-    row_bytes: usize,
+/// # Safety
+/// As above.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+unsafe fn q5k(rows: Rows, index: usize, panel: &mut Panel) {
+    let (low, high) = (_mm512_set1_epi8(15), _mm512_set1_epi8(16));
+    // SAFETY: a block is 176 bytes long: 16 of scales, 32 of fifth bits, 128 of the others.
+    unsafe {
+        let start = rows.start.add(index * 176);
+        prefetch_rows(start, rows.bytes);
+        scales_and_minima(start, rows.bytes, panel);
+        let fifth = [quads(start.add(16), rows.bytes), quads(start.add(32), rows.bytes)];
+        for part in 0..8 {
+            for (i, bytes) in quads(start.add(48 + 16 * part), rows.bytes).into_iter().enumerate() {
+                let (step, group) = (part / 2 * 16 + part % 2 * 4 + i, (part / 2 * 2) as i32);
+                let bit = |group: i32| _mm512_and_si512(turned(fifth[part % 2][i], 4 - group), high);
+                panel.set_quants(step, _mm512_or_si512(_mm512_and_si512(bytes, low), bit(group)));
+                let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low);
+                panel.set_quants(step + 8, _mm512_or_si512(upper, bit(group + 1)));
+            }
+        }
+    }
 }
 
-macro_rules! unpack_k {
-    ($name:ident, $bytes:literal, $quants:ident, $scales:ident, $minima:literal) => {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
-        fn $name(rows: &Rows<'_>, index: usize, panel: &mut Panel) {
-            let mut quants = [[_mm512_setzero_si512(); 4]; 16];
-            let (mut scales, mut minima) = ([_mm512_setzero_ps(); 16], [_mm512_setzero_ps(); 16]);
-            for row in 0..16 {
-                let block = &rows.weights[row * rows.row_bytes + index * $bytes..][..$bytes];
-                prefetch(block, 16 * rows.row_bytes);
-                quants[row] = $quants(block);
-                let Scales { words, minima: least_words, d, least } = $scales(block);
-                scales[row] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(words)), _mm512_set1_ps(d));
-                if $minima {
-                    let wide = _mm512_cvtepi16_epi32(_mm256_zextsi128_si256(least_words));
-                    minima[row] = _mm512_mul_ps(_mm512_cvtepi32_ps(wide), _mm512_set1_ps(least));
+/// # Safety
+/// As above.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+unsafe fn q6k(rows: Rows, index: usize, panel: &mut Panel) {
+    let (four, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(0x30));
+    // SAFETY: a block is 210 bytes long: 128 of low bits, 64 of high ones, 16 scales and a half.
+    unsafe {
+        let start = rows.start.add(index * 210);
+        prefetch_rows(start, rows.bytes);
+        let d = halves(start.add(208), rows.bytes);
+        let scales = quads(start.add(192), rows.bytes);
+        for (group, place) in panel.scales.iter_mut().enumerate() {
+            let bytes = _mm512_srai_epi32::<24>(turned(scales[group / 4], 24 - 8 * (group % 4) as i32));
+            store(place, _mm512_mul_ps(_mm512_cvtepi32_ps(bytes), d));
+        }
+        for part in 0..2 {
+            let high = [quads(start.add(128 + 32 * part), rows.bytes), quads(start.add(144 + 32 * part), rows.bytes)];
+            for quarter in 0..4 {
+                let half = quarter % 2;
+                let (step, bits) = (32 * part + 8 * (quarter / 2), quads(start.add(64 * part + 16 * quarter), rows.bytes));
+                for (i, bytes) in bits.into_iter().enumerate() {
+                    // The low bits of the values 32 and 96 further on lie beside each other in the same bytes.
+                    let top = |turn: i32| _mm512_and_si512(turned(high[half][i], turn), two);
+                    let (near, far) = (_mm512_and_si512(bytes, four), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), four));
+                    let turn = if quarter < 2 { 4 } else { 2 };
+                    panel.set_quants(step + 4 * half + i, _mm512_or_si512(near, top(turn)));
+                    panel.set_quants(step + 16 + 4 * half + i, _mm512_or_si512(far, top(turn - 4)));
                 }
             }
-            lay_out(&quants, &scales, $minima.then_some(&minima), panel);
         }
-    };
+    }
 }
 
-unpack_k!(q4k, 144, q4k_quants, scales_of_32, true);
-unpack_k!(q5k, 176, q5k_quants, scales_of_32, true);
-unpack_k!(q6k, 210, q6k_quants, scales_of_16, false);
-
-macro_rules! unpack_pairs {
-    ($name:ident, $bytes:literal, $pair:ident) => {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
-        fn $name(rows: &Rows<'_>, index: usize, panel: &mut Panel) {
-            let mut quants = [[_mm512_setzero_si512(); 4]; 16];
-            let mut scales = [_mm512_setzero_ps(); 16];
-            for row in 0..16 {
-                let bytes = &rows.weights[row * rows.row_bytes + index * 8 * $bytes..][..8 * $bytes];
-                prefetch(bytes, 16 * rows.row_bytes);
-                let blocks = bytes.as_chunks::<$bytes>().0;
-                let mut halves = [0_u16; 8];
-                for (half, block) in halves.iter_mut().zip(blocks) {
-                    *half = u16::from_le_bytes([block[0], block[1]]);
+/// # Safety
+/// As above, with eight small blocks for one.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+unsafe fn q8_0(rows: Rows, index: usize, panel: &mut Panel) {
+    // SAFETY: a block is 34 bytes long, a half and 32 quants.
+    unsafe {
+        for block in 0..8 {
+            let start = rows.start.add((8 * index + block) * 34);
+            prefetch_rows(start, rows.bytes);
+            store(&mut panel.scales[block], halves(start, rows.bytes));
+            for part in 0..2 {
+                for (i, bytes) in quads(start.add(2 + 16 * part), rows.bytes).into_iter().enumerate() {
+                    // Plus 128: the product wants unsigned weights.
+                    panel.set_quants(8 * block + 4 * part + i, _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)));
                 }
-                for part in 0..4 {
-                    quants[row][part] = $pair(&blocks[2 * part], &blocks[2 * part + 1]);
-                }
-                // SAFETY: there are eight halves of 16 bits.
-                let eight = unsafe { _mm_loadu_si128(halves.as_ptr().cast()) };
-                scales[row] = _mm512_cvtph_ps(_mm256_zextsi128_si256(eight));
             }
-            lay_out(&quants, &scales, None, panel);
         }
-    };
+    }
 }
 
-unpack_pairs!(q8_0, 34, q8_pair);
-unpack_pairs!(q4_0, 18, q4_pair);
+/// # Safety
+/// As above.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+unsafe fn q4_0(rows: Rows, index: usize, panel: &mut Panel) {
+    let low = _mm512_set1_epi8(15);
+    // SAFETY: a block is 18 bytes long, a half and 16 bytes of quants.
+    unsafe {
+        for block in 0..8 {
+            let start = rows.start.add((8 * index + block) * 18);
+            prefetch_rows(start, rows.bytes);
+            store(&mut panel.scales[block], halves(start, rows.bytes));
+            for (i, bytes) in quads(start.add(2), rows.bytes).into_iter().enumerate() {
+                panel.set_quants(8 * block + i, _mm512_and_si512(bytes, low));
+                panel.set_quants(8 * block + 4 + i, _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), low));
+            }
+        }
+    }
+}
 
 /// Where a run of panels stands: the first block of 256, and the place of its sixteen results.
 #[derive(Clone, Copy)]
@@ -151,70 +253,68 @@ struct Place {
     column: usize,
 }
 
-/// Four neighbouring rounded activations in every lane.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn four(x: &Activations, at: usize) -> __m512i {
-    let part = &x.quants[at..at + 4];
-    // SAFETY: the slice is 4 bytes long.
-    _mm512_set1_epi32(unsafe { part.as_ptr().cast::<i32>().read_unaligned() })
-}
-
 macro_rules! run {
     ($name:ident, $groups:literal, $offset:literal, $minima:literal, $own_units:literal) => {
         /// Adds the products of `panels` with `M` rows of activations to their sixteen columns.
+        ///
+        /// # Safety
+        /// So many rows of activations are there, with the panels' blocks, and the columns are nobody else's.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
-        fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
+        unsafe fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
             const STEPS: usize = 64 / $groups;
+            let results: [*mut f32; M] = std::array::from_fn(|m| out.at(token + m, place.column, ROWS));
             let mut sums = [_mm512_setzero_ps(); M];
-            if place.block > 0 {
-                for (m, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: the caller of this kernel promised that the columns are its own; `at` checks that they exist.
-                    *sum = unsafe { _mm512_loadu_ps(out.at(token + m, place.column, PANEL_ROWS)) };
+            // SAFETY: `at` has seen that the results exist, a panel's places are 64 bytes long, the rest is the caller's promise.
+            unsafe {
+                if place.block > 0 {
+                    sums = results.map(|place| _mm512_loadu_ps(place));
                 }
-            }
-            for (index, panel) in panels.iter().enumerate() {
-                let at = |m: usize| (token + m) * x.width + 256 * (place.block + index);
-                let mut parts = [_mm512_setzero_ps(); M];
-                for group in 0..$groups {
-                    let mut whole = [_mm512_setzero_si512(); M];
-                    if $offset > 0 {
-                        for (m, start) in whole.iter_mut().enumerate() {
-                            let sum = if $groups == 16 { x.sums16[at(m) / 16 + group] } else { x.sums32[at(m) / 32 + group] };
-                            *start = _mm512_set1_epi32(-$offset * i32::from(sum));
+                for (index, panel) in panels.iter().enumerate() {
+                    let start = token * x.width + 256 * (place.block + index);
+                    let (quants, scales) = (x.quants.as_ptr().add(start), x.scales.as_ptr().add(start / 32));
+                    let (sums16, sums32) = (x.sums16.as_ptr().add(start / 16), x.sums32.as_ptr().add(start / 32));
+                    let float_sums = x.float_sums32.as_ptr().add(start / 32);
+                    let mut parts = [_mm512_setzero_ps(); M];
+                    for group in 0..$groups {
+                        let mut whole = [_mm512_setzero_si512(); M];
+                        if $offset > 0 {
+                            for m in 0..M {
+                                let row = m * x.width;
+                                let sum = if $groups == 16 { *sums16.add(row / 16 + group) } else { *sums32.add(row / 32 + group) };
+                                whole[m] = _mm512_set1_epi32(-$offset * i32::from(sum));
+                            }
+                        }
+                        for step in 0..STEPS {
+                            let at = group * STEPS + step;
+                            let weights = _mm512_load_si512(panel.quants.as_ptr().add(at).cast());
+                            for m in 0..M {
+                                let four = quants.add(m * x.width + 4 * at).cast::<i32>().read_unaligned();
+                                whole[m] = _mm512_dpbusd_epi32(whole[m], weights, _mm512_set1_epi32(four));
+                            }
+                        }
+                        let scale = _mm512_load_ps(panel.scales.as_ptr().add(group).cast());
+                        for m in 0..M {
+                            let row = m * x.width / 32 + group % 8;
+                            let mut value = _mm512_cvtepi32_ps(whole[m]);
+                            if $own_units {
+                                value = _mm512_mul_ps(value, _mm512_set1_ps(*scales.add(row)));
+                            }
+                            parts[m] = _mm512_fmadd_ps(value, scale, parts[m]);
+                            if $minima {
+                                let least = _mm512_load_ps(panel.minima.as_ptr().add(group % 8).cast());
+                                parts[m] = _mm512_fnmadd_ps(least, _mm512_set1_ps(*float_sums.add(row)), parts[m]);
+                            }
                         }
                     }
-                    for step in 0..STEPS {
-                        // SAFETY: each place of the panel is 64 bytes long.
-                        let weights = unsafe { _mm512_load_si512(panel.quants[group * STEPS + step].as_ptr().cast()) };
-                        for (m, whole) in whole.iter_mut().enumerate() {
-                            *whole = _mm512_dpbusd_epi32(*whole, weights, four(x, at(m) + 4 * (group * STEPS + step)));
-                        }
-                    }
-                    // SAFETY: each place of the panel is 64 bytes long.
-                    let scale = unsafe { _mm512_load_ps(panel.scales[group].as_ptr()) };
                     for m in 0..M {
-                        let mut value = _mm512_cvtepi32_ps(whole[m]);
-                        if $own_units {
-                            value = _mm512_mul_ps(value, _mm512_set1_ps(x.scales[at(m) / 32 + group]));
-                        }
-                        parts[m] = _mm512_fmadd_ps(value, scale, parts[m]);
-                        if $minima {
-                            // SAFETY: each place of the panel is 64 bytes long.
-                            let least = unsafe { _mm512_load_ps(panel.minima[group % 8].as_ptr()) };
-                            parts[m] = _mm512_fnmadd_ps(least, _mm512_set1_ps(x.float_sums32[at(m) / 32 + group]), parts[m]);
-                        }
+                        let unit = if $own_units { 1.0 } else { *scales.add(m * x.width / 32) };
+                        sums[m] = _mm512_fmadd_ps(parts[m], _mm512_set1_ps(unit), sums[m]);
                     }
                 }
-                for m in 0..M {
-                    let unit = if $own_units { 1.0 } else { x.scales[at(m) / 32] };
-                    sums[m] = _mm512_fmadd_ps(parts[m], _mm512_set1_ps(unit), sums[m]);
+                for (place, sum) in results.into_iter().zip(sums) {
+                    _mm512_storeu_ps(place, sum);
                 }
-            }
-            for (m, sum) in sums.into_iter().enumerate() {
-                // SAFETY: as for the load above.
-                unsafe { _mm512_storeu_ps(out.at(token + m, place.column, PANEL_ROWS), sum) };
             }
         }
     };
@@ -225,27 +325,10 @@ run!(run_q6k, 16, 32, false, false);
 run!(run_q8_0, 8, 128, false, true);
 run!(run_q4_0, 8, 8, false, true);
 
-/// Goes through the activations eight at a time.
-macro_rules! all_tokens {
-    ($run:ident, $panels:expr, $x:expr, $place:expr, $out:expr) => {{
-        let mut token = 0;
-        while token < $x.rows {
-            macro_rules! some {
-                ($count:literal) => {{
-                    $run::<$count>($panels, $x, token, $place, $out);
-                    token += $count;
-                }};
-            }
-            match $x.rows - token {
-                1 => some!(1),
-                2 => some!(2),
-                3 => some!(3),
-                4 | 5 => some!(4),
-                6 | 7 => some!(6),
-                _ => some!(8),
-            }
-        }
-    }};
+macro_rules! go_through {
+    ($run:ident, $panels:expr, $x:expr, $place:expr, $out:expr) => {
+        all_tokens!($run, $panels, $x, $place, $out, 8 => 8, 6 => 6, 4 => 4, 3 => 3, 2 => 2, 1 => 1)
+    };
 }
 
 /// Multiplies some rows of a matrix, a multiple of sixteen, with all rows of activations.
@@ -254,28 +337,32 @@ macro_rules! all_tokens {
 /// No other thread writes these columns of `out`; `weights` holds whole rows of `format`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
 pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
-    let row_bytes = x.width / format.block_values() * format.block_bytes();
+    let bytes = x.width / format.block_values() * format.block_bytes();
     let mut panels = [Panel::EMPTY; BLOCKS];
     let blocks = x.width / 256;
     for first in (0..blocks).step_by(BLOCKS) {
         let count = BLOCKS.min(blocks - first);
-        for column in rows.clone().step_by(PANEL_ROWS) {
-            let sixteen = Rows { weights: &weights[column * row_bytes..][..PANEL_ROWS * row_bytes], row_bytes };
+        for column in rows.clone().step_by(ROWS) {
+            let sixteen = Rows { start: weights[column * bytes..][..ROWS * bytes].as_ptr(), bytes };
             for (i, panel) in panels[..count].iter_mut().enumerate() {
-                match format {
-                    Format::Q4K => q4k(&sixteen, first + i, panel),
-                    Format::Q5K => q5k(&sixteen, first + i, panel),
-                    Format::Q6K => q6k(&sixteen, first + i, panel),
-                    Format::Q8_0 => q8_0(&sixteen, first + i, panel),
-                    Format::Q4_0 => q4_0(&sixteen, first + i, panel),
+                let index = first + i;
+                // SAFETY: the sixteen rows were just seen to be there, and have `blocks` blocks of 256 values.
+                unsafe {
+                    match format {
+                        Format::Q4K => q4k(sixteen, index, panel),
+                        Format::Q5K => q5k(sixteen, index, panel),
+                        Format::Q6K => q6k(sixteen, index, panel),
+                        Format::Q8_0 => q8_0(sixteen, index, panel),
+                        Format::Q4_0 => q4_0(sixteen, index, panel),
+                    }
                 }
             }
             let (ready, place) = (&panels[..count], Place { block: first, column });
             match format {
-                Format::Q4K | Format::Q5K => all_tokens!(run_minima, ready, x, place, out),
-                Format::Q6K => all_tokens!(run_q6k, ready, x, place, out),
-                Format::Q8_0 => all_tokens!(run_q8_0, ready, x, place, out),
-                Format::Q4_0 => all_tokens!(run_q4_0, ready, x, place, out),
+                Format::Q4K | Format::Q5K => go_through!(run_minima, ready, x, place, out),
+                Format::Q6K => go_through!(run_q6k, ready, x, place, out),
+                Format::Q8_0 => go_through!(run_q8_0, ready, x, place, out),
+                Format::Q4_0 => go_through!(run_q4_0, ready, x, place, out),
             }
         }
     }
