@@ -2,7 +2,7 @@
 
 mod devices;
 
-pub use devices::DevicesConfig;
+pub use devices::{DevicesConfig, PowerDown};
 
 use ouro_common::error::{Fault, FaultCode};
 use ouro_engine::deferral::Feature;

@@ -121,6 +121,7 @@ impl Service {
             config: config.clone(),
             mounts: home.agent("mounts"),
             intents: home.agent("intents"),
+            asleep: home.agent("asleep"),
             boot: self.boot,
         };
         ModulesOptions {

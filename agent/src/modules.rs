@@ -15,7 +15,7 @@ mod trust;
 mod volume;
 
 pub use devices::DevicesOptions;
-pub use hold::{Hold, Seat};
+pub use hold::{Hold, InUse, Seat};
 pub use identity::FileDigests;
 pub use scan::{Installed, ModuleFolder, Snapshot, builtin_container, scan};
 pub use service::{ModulesOptions, ModulesService};
@@ -30,11 +30,16 @@ use ouro_common::id::Digest;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// How often a module is woken for one step that falls asleep again at once.
+const WAKES: usize = 3;
+
 /// What others ask of the watcher.
 #[derive(Debug)]
 enum Order {
     /// Let a module be mounted that waits for somebody's word.
     Release(String, oneshot::Sender<Result<String, Fault>>),
+    /// Let a module wake whose slot is powered down; answered when it is awake or known to be gone.
+    Wake(Seat, oneshot::Sender<()>),
     /// Something was found out about a module that changes what is offered.
     LookAgain,
 }
@@ -80,6 +85,30 @@ impl Modules {
             let _ = self.orders.try_send(Order::LookAgain);
         }
         outcome
+    }
+
+    /// A container whose module is awake, and stays so until the value beside it is dropped. One that sleeps is woken, and may come
+    /// back in another place.
+    ///
+    /// # Errors
+    /// Why it is not there any more.
+    pub async fn awake(&self, installed: Installed) -> Result<(Installed, Option<InUse>), String> {
+        let mut installed = installed;
+        for _ in 0..WAKES {
+            let Some(hold) = &installed.hold else {
+                return Ok((installed, None));
+            };
+            let seat = hold.seat().clone();
+            if let Some(using) = InUse::begin(hold) {
+                return Ok((installed, Some(using)));
+            }
+            let (answer, answered) = oneshot::channel();
+            let gone = || format!("the module {} slept in {} and did not come back when it was woken", seat.label, seat.slot);
+            self.orders.send(Order::Wake(seat.clone(), answer)).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?;
+            installed = self.find(&installed.container.digest).ok_or_else(gone)?;
+        }
+        Err("its module falls asleep as often as it is woken; `devices.power_down_after_s` of agent.toml is too short".into())
     }
 
     /// Gives a module up whose device does not answer.

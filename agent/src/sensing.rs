@@ -5,7 +5,7 @@
 
 use host_root::HostRoot;
 use nvml::{NvidiaReport, NvidiaSource};
-use ouro_common::device::{Achieved, HardwareReport, Machine};
+use ouro_common::device::{Achieved, HardwareReport, Machine, PcieLink};
 use round::Round;
 use scan::Scan;
 
@@ -27,6 +27,7 @@ pub mod readings;
 mod round;
 pub mod rtt;
 pub mod scan;
+pub mod speeds;
 mod thermal;
 
 /// What a report is made with besides the root.
@@ -134,6 +135,19 @@ pub(crate) fn recorded_load(scan: &Scan<'_>) -> Option<f64> {
 pub(crate) fn phone_output(scan: &Scan<'_>) -> Vec<(&'static str, String)> {
     let termux = scan.command_output(power::android::TERMUX_FILE, Some("termux-battery-status"));
     termux.map(|text| (power::android::TERMUX_FILE, text)).into_iter().collect()
+}
+
+/// Whether a name is that of a PCI function, like `0000:01:00.0`.
+pub(crate) fn is_pci_address(name: &str) -> bool {
+    pcie::is_address(name)
+}
+
+/// What the port that a PCI function sits in says it can carry, whether or not it can be believed; `None` where it says nothing, and on
+/// a root bus.
+pub(crate) fn port_link(root: &HostRoot, address: &str) -> Option<PcieLink> {
+    let scan = Scan::new(root);
+    let port = scan.real(&scan.sys("bus/pci/devices").join(address))?.parent()?;
+    pcie::is_address(port.name()).then(|| pcie::link::HopLink::read(&scan, &port).max())?
 }
 
 /// The slowest PCIe hop on the way to an NVMe controller, bytes per second in one direction; `None` for anything else, and where

@@ -19,6 +19,7 @@ pub use signature::{KeyError, KeyId, TrustedKey, Verdict, verify};
 pub use volume::{Volume, VolumeError};
 
 use crate::container::Container;
+use crate::device::PcieLink;
 use crate::id::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub enum ModuleState {
     Verified,
     /// Its containers can be plugged.
     Ready,
+    /// Its slot is powered down, since no step wanted it for a while; the next step wakes it.
+    Asleep,
     /// Its signature is missing or by a key the fleet does not trust.
     Untrusted,
     /// A blob is missing or cut off.
@@ -42,6 +45,13 @@ pub enum ModuleState {
     Suspect,
     /// Another digest under the same name and version is in the fleet.
     Conflict,
+}
+
+impl ModuleState {
+    /// Whether steps can be given to its containers, though they may have to wait until it is awake.
+    pub fn offers(self) -> bool {
+        matches!(self, Self::Ready | Self::Asleep)
+    }
 }
 
 /// What is demanded of a module's signature before its containers are used.
@@ -79,9 +89,15 @@ pub struct Origin {
     /// The slowest PCIe link on the way to it, bytes per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_bytes_per_s: Option<f64>,
+    /// What the PCIe port it is in says it can carry; on a virtual machine, what the hypervisor says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_link: Option<PcieLink>,
     /// From the kernel's event to the module being ready to be announced, ms; of one that was there at the start, from the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_after_ms: Option<f64>,
+    /// Of a module that sleeps: how long it will take until it is ready, ms, as it took the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_ms: Option<f64>,
 }
 
 /// A module on a node: what an agent announces.
@@ -128,8 +144,8 @@ impl Announcement {
         Digest::blake3(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// The containers of all ready placements.
+    /// The containers of all placements that steps can be given to.
     pub fn ready_containers(&self) -> impl Iterator<Item = &Container> {
-        self.placements.iter().filter(|p| p.state == ModuleState::Ready).flat_map(|p| &p.containers)
+        self.placements.iter().filter(|p| p.state.offers()).flat_map(|p| &p.containers)
     }
 }

@@ -98,7 +98,7 @@ impl TrustedKeys {
     /// this server trusts, and carries the containers that are announced.
     pub fn check(&self, announcement: &mut Announcement) {
         let keys: Vec<TrustedKey> = self.keys().iter().map(|named| named.key.clone()).collect();
-        for placement in announcement.placements.iter_mut().filter(|p| p.state == ModuleState::Ready) {
+        for placement in announcement.placements.iter_mut().filter(|p| p.state.offers()) {
             if let Some(origin) = &mut placement.origin
                 && let Some(signed) = &origin.index
             {

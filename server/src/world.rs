@@ -2,6 +2,7 @@
 
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
+use crate::handover::Handovers;
 use crate::interpreter::Interpreter;
 use crate::log_calls::LogCalls;
 use crate::offers;
@@ -33,6 +34,8 @@ pub struct World {
     pub fleet: Fleet,
     /// Blobs in transit.
     pub relay: Relay,
+    /// What nodes that leave hand over.
+    pub handovers: Handovers,
     /// Questions to nodes about what steps said.
     pub log_calls: LogCalls,
     /// Who watches what.
@@ -114,6 +117,7 @@ impl World {
             blobs: parts.blobs,
             fleet: Fleet::default(),
             relay: Relay::default(),
+            handovers: Handovers::default(),
             log_calls: LogCalls::default(),
             watchers: Watchers::default(),
             interpreter: parts.interpreter,
@@ -191,9 +195,12 @@ impl World {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for placement in nodes.iter().flat_map(|n| &n.announcement.placements) {
             for container in &placement.containers {
-                known
-                    .entry(container.digest)
-                    .or_insert_with(|| Known { manifest: Arc::new(container.manifest.clone()), module_label: placement.label.clone() });
+                let fresh = || Known { manifest: Arc::new(container.manifest.clone()), module_label: placement.label.clone() };
+                let known = known.entry(container.digest).or_insert_with(fresh);
+                // The module that had it last is the one that people still have at hand.
+                if known.module_label != placement.label {
+                    known.module_label.clone_from(&placement.label);
+                }
             }
         }
     }

@@ -128,7 +128,9 @@ fn origin(signature: Option<&str>) -> Origin {
         policy: TrustPolicy::Enforce,
         index: Some(SignedIndex { index: INDEX.into(), signature: signature.map(str::to_string) }),
         link_bytes_per_s: None,
+        port_link: None,
         ready_after_ms: None,
+        wake_ms: None,
     }
 }
 

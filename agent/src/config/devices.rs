@@ -19,6 +19,25 @@ pub struct DevicesConfig {
     pub trust_folders: TrustPolicy,
     /// How fast a module's files are hashed in the background, bytes per second; 0: only before they are used. Default 64 MiB.
     pub verify_bytes_per_s: u64,
+    /// What happens to the PCIe slot of a module that no step wants for a while: `off` (nothing), `remove` (the card is taken out of
+    /// the kernel, and the port's link can sleep) or `slot` (the slot's power is switched off as well, where it can be). The next
+    /// step wakes it. Default `off`.
+    pub power_down: PowerDown,
+    /// After how many seconds without a step that happens. Default 900.
+    pub power_down_after_s: u64,
+}
+
+/// `devices.power_down`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PowerDown {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The card is taken out of the kernel.
+    Remove,
+    /// The slot's power is switched off as well.
+    Slot,
 }
 
 impl Default for DevicesConfig {
@@ -29,6 +48,8 @@ impl Default for DevicesConfig {
             trust: TrustPolicy::Enforce,
             trust_folders: TrustPolicy::Off,
             verify_bytes_per_s: 64 << 20,
+            power_down: PowerDown::Off,
+            power_down_after_s: 900,
         }
     }
 }
@@ -49,6 +70,7 @@ mod tests {
     fn slots_are_named_as_the_kernel_does_and_sticks_on_usb_ask() {
         let default = DevicesConfig::default();
         assert_eq!((default.ask.clone(), default.trust, default.problem()), (vec!["usb".into()], TrustPolicy::Enforce, None));
+        assert_eq!(default.power_down, PowerDown::Off, "nobody's card is touched unasked");
         let wrong = DevicesConfig { ask: vec!["sd/a".into()], ..default };
         assert!(wrong.problem().unwrap().starts_with("devices.ask"));
     }

@@ -13,9 +13,13 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// `BLKROSET` of `linux/fs.h`: sets a block device read-only, or writable again.
 const BLKROSET: rustix::ioctl::Opcode = rustix::ioctl::opcode::none(0x12, 93);
+
+/// How often an unmounting that was refused is tried again.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Ends the slot in a mount folder's name; no device has it in its own.
 const NAME_END: char = '-';
@@ -110,6 +114,22 @@ pub fn release(at: &Path) {
     {
         tracing::warn!(at = %at.display(), %error, "the folder of a mount cannot be removed");
     }
+}
+
+/// Unmounts what is mounted at `at` as soon as nobody has a file of it open, and removes the folder. `false`: somebody still had one
+/// after `patience`, and it is mounted as before. Blocks.
+pub fn unmount_unused(at: &Path, patience: Duration) -> bool {
+    let begin = Instant::now();
+    loop {
+        match rustix::mount::unmount(at, UnmountFlags::NOFOLLOW) {
+            // Not mounted at all: somebody else has unmounted it.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => break,
+            Err(_) if begin.elapsed() < patience => std::thread::sleep(RETRY),
+            Err(_) => return false,
+        }
+    }
+    release(at);
+    true
 }
 
 /// Lets a device be written again that was set read-only for a mount. The flag stays with a loop device, or a reader of cards, when

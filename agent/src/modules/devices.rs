@@ -4,7 +4,7 @@
 //! in the meantime is undone.
 
 use super::hold::{Hold, Seat};
-use super::image::{Found, Image, Judge};
+use super::image::{Found, Image, Judge, Link};
 use super::scan::Installed;
 use crate::clock::unix_ms;
 use crate::config::DevicesConfig;
@@ -13,9 +13,10 @@ use crate::hotplug::intent::Intents;
 use crate::hotplug::look::{Device, Insertion, look};
 use crate::hotplug::mount::{MountError, Mounts, let_write, release, set_read_only};
 use crate::hotplug::plan::{Action, Known, Rules, Stage, Waiting, next};
+use crate::hotplug::slot_power::{PciSlot, Sleepers, SlotError};
 use crate::hotplug::superblock::{Probe, probe};
 use crate::sensing::host_root::HostRoot;
-use crate::sensing::nvme_path_bytes_per_s;
+use crate::sensing::{nvme_path_bytes_per_s, port_link};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{BootId, Digest};
 use ouro_common::module::{ModuleError, Placement, TrustedKey};
@@ -25,7 +26,10 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
+mod asleep;
 mod told;
+
+use asleep::{Dormitory, PowerDownError};
 
 /// What the watcher of devices needs.
 #[derive(Debug, Clone)]
@@ -38,6 +42,8 @@ pub struct DevicesOptions {
     pub mounts: PathBuf,
     /// Where it writes down what it is about to do.
     pub intents: PathBuf,
+    /// Where it writes down which slots it powered down.
+    pub asleep: PathBuf,
     /// The kernel's boot.
     pub boot: BootId,
 }
@@ -54,6 +60,8 @@ pub(super) struct Report {
 enum Outcome {
     Probed(std::io::Result<Option<Probe>>),
     Opened(Box<Result<Open, OpenError>>),
+    PoweredDown(Result<(), PowerDownError>),
+    PoweredUp(PciSlot, Result<(), SlotError>),
 }
 
 /// A module that is mounted and read.
@@ -61,8 +69,10 @@ enum Outcome {
 struct Open {
     hold: Arc<Hold>,
     image: Image,
-    link_bytes_per_s: Option<f64>,
+    link: Link,
     ready_after_ms: f64,
+    /// How long it took to wake the last time, ms, if it ever slept.
+    wake_ms: Option<f64>,
 }
 
 /// A module could not be mounted or read.
@@ -90,6 +100,7 @@ pub(super) struct Devices {
     /// Since when each slot's device has been known, for the time until it is ready.
     since: BTreeMap<String, Instant>,
     open: BTreeMap<String, Open>,
+    asleep: Dormitory,
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
 }
 
@@ -104,6 +115,7 @@ impl Devices {
         }
         let mounts = Mounts::open(options.mounts.clone(), &options.root)?;
         let intents = Intents::open(options.intents.clone(), options.boot)?;
+        let asleep = Dormitory::open(Sleepers::open(options.asleep.clone())?, &options.root);
         let rules = Rules { ask: options.config.ask.clone(), suspects: intents.suspects(), ..Rules::default() };
         Ok(Some(Self {
             options,
@@ -114,6 +126,7 @@ impl Devices {
             seen: BTreeMap::new(),
             since: BTreeMap::new(),
             open: BTreeMap::new(),
+            asleep,
             reports: mpsc::unbounded_channel(),
         }))
     }
@@ -127,7 +140,7 @@ impl Devices {
     /// people see.
     pub(super) fn look(&mut self, event: Instant) -> bool {
         self.seen = look(&self.options.root, &self.options.config.watch, &self.mounts.folder().to_string_lossy());
-        let changed = self.drop_silent() | self.act(event);
+        let changed = self.drop_silent() | self.act(event) | self.put_to_sleep(event);
         for (slot, device) in &self.seen {
             if let Some(known) = self.known.get_mut(slot) {
                 known.written_last = device.written;
@@ -174,7 +187,7 @@ impl Devices {
         for action in next(&self.known, &self.seen, &self.rules) {
             changed |= self.carry_out(action, event);
         }
-        changed
+        changed | self.settle_sleepers()
     }
 
     fn carry_out(&mut self, action: Action, event: Instant) -> bool {
@@ -219,8 +232,10 @@ impl Devices {
         let (name, insertion) = (slot.clone(), device.insertion);
         self.begin(slot, insertion, move || {
             Outcome::Opened(Box::new(open(&root, &mounts, &intents, (&name, &device, &probe)).map(|(hold, image)| {
-                let link_bytes_per_s = device.pci.as_deref().and_then(|pci| nvme_path_bytes_per_s(&root, pci));
-                Open { hold, image, link_bytes_per_s, ready_after_ms: since.elapsed().as_secs_f64() * 1e3 }
+                let pci = device.pci.as_deref();
+                let bytes_per_s = pci.and_then(|pci| nvme_path_bytes_per_s(&root, pci));
+                let link = Link { bytes_per_s, port: pci.and_then(|pci| port_link(&root, pci)) };
+                Open { hold, image, link, ready_after_ms: since.elapsed().as_secs_f64() * 1e3, wake_ms: None }
             })))
         });
         changed
@@ -243,6 +258,15 @@ impl Devices {
     /// Takes in what came of something. Whether anything changed that people see.
     pub(super) fn apply(&mut self, report: Report) -> bool {
         let Report { slot, insertion, outcome } = report;
+        let outcome = match outcome {
+            // These are about the port, whatever is in it by now.
+            Outcome::PoweredDown(result) => {
+                let changed = self.powered_down(&slot, insertion, result);
+                return self.act(Instant::now()) | changed;
+            }
+            Outcome::PoweredUp(port, result) => return self.powered_up(&port, result),
+            other => other,
+        };
         if self.known.get(&slot).is_none_or(|known| known.insertion != insertion) {
             // Another device is there by now, or none.
             if let Outcome::Opened(opened) = outcome
@@ -258,6 +282,7 @@ impl Devices {
             Outcome::Probed(Ok(None)) => self.stage(&slot, Stage::Foreign),
             Outcome::Probed(Err(error)) => self.stage(&slot, Stage::Unreadable(error.to_string())),
             Outcome::Opened(opened) => self.opened(&slot, *opened),
+            Outcome::PoweredDown(_) | Outcome::PoweredUp(..) => false,
         };
         self.act(Instant::now()) | changed
     }
@@ -333,21 +358,14 @@ impl Devices {
     pub(super) fn placements(&self, keys: &[TrustedKey]) -> Vec<(Placement, Vec<Installed>)> {
         let judged = Judge { keys, policy: self.options.config.trust };
         let shown = |(slot, known): (&String, &Known)| match self.open.get(slot) {
-            Some(open) => {
-                let seat = open.hold.seat();
-                let found = Found {
-                    label: &seat.label,
-                    slot,
-                    at: &seat.at,
-                    hold: Some(&open.hold),
-                    link_bytes_per_s: open.link_bytes_per_s,
-                    ready_after_ms: Some(open.ready_after_ms),
-                };
-                Some(open.image.placement(&found, judged, &mut |blob| open.hold.known(blob)?.err()))
-            }
+            Some(open) => Some(open.placement(judged, None)),
+            // What is being woken is shown as asleep until it is awake.
+            None if self.is_bed(slot) => None,
             None => told::placement(slot, &known.stage).map(|placement| (placement, vec![])),
         };
-        self.known.iter().filter_map(shown).collect()
+        let awake = self.known.iter().filter_map(shown);
+        // After those that are awake: what is on both is run from there.
+        awake.chain(self.sleepers(judged)).collect()
     }
 
     /// The blobs that nobody has looked into yet, and the module each is on.
@@ -366,6 +384,24 @@ impl Devices {
             let _ = set_read_only(Path::new(self.options.root.dev(&seat.slot).as_str()), false);
         }
         self.known.clear();
+        self.wake_all();
+    }
+}
+
+impl Open {
+    /// What is announced of it, and what can be run from it.
+    fn placement(&self, judged: Judge<'_>, asleep: Option<super::image::Asleep>) -> (Placement, Vec<Installed>) {
+        let seat = self.hold.seat();
+        let found = Found {
+            label: &seat.label,
+            slot: &seat.slot,
+            at: &seat.at,
+            hold: Some(&self.hold),
+            link: self.link,
+            ready_after_ms: Some(self.ready_after_ms),
+            asleep,
+        };
+        self.image.placement(&found, judged, &mut |blob| self.hold.known(blob)?.err())
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,43 @@ pub struct Hold {
     gone: CancellationToken,
     silent: AtomicBool,
     checked: Mutex<HashMap<Digest, Result<(), String>>>,
+    usage: Mutex<Usage>,
+}
+
+/// Who uses a module, and whether its slot may be powered down.
+#[derive(Debug)]
+struct Usage {
+    users: usize,
+    /// When the last of them went.
+    since: Instant,
+    /// Nobody may begin to use it: its slot is powered down, or about to be.
+    asleep: bool,
+    /// Its slot cannot be powered down.
+    sleepless: bool,
+}
+
+/// A use of a module, until it is dropped. A module in use stays awake.
+#[derive(Debug)]
+pub struct InUse(Arc<Hold>);
+
+impl InUse {
+    /// Begins to use a module; `None` while it sleeps.
+    pub fn begin(hold: &Arc<Hold>) -> Option<Self> {
+        let mut usage = hold.usage();
+        if usage.asleep {
+            return None;
+        }
+        usage.users += 1;
+        Some(Self(hold.clone()))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut usage = self.0.usage();
+        usage.users = usage.users.saturating_sub(1);
+        usage.since = Instant::now();
+    }
 }
 
 /// The same module in the same insertion is the same.
@@ -64,7 +101,41 @@ impl Hold {
             gone: CancellationToken::new(),
             silent: AtomicBool::new(false),
             checked: Mutex::default(),
+            usage: Mutex::new(Usage { users: 0, since: Instant::now(), asleep: false, sleepless: false }),
         }
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody has used it for so long, and its slot may be powered down.
+    pub fn is_idle(&self, now: Instant, after: Duration) -> bool {
+        let usage = self.usage();
+        usage.users == 0 && !usage.asleep && !usage.sleepless && now.saturating_duration_since(usage.since) >= after
+    }
+
+    /// From now on nobody can begin to use it. `false`: somebody uses it.
+    pub fn fall_asleep(&self) -> bool {
+        let mut usage = self.usage();
+        usage.asleep |= usage.users == 0;
+        usage.asleep
+    }
+
+    /// It could not be put to sleep after all: it is tried again when it has been idle for as long again.
+    pub fn stay_awake(&self) {
+        let mut usage = self.usage();
+        (usage.asleep, usage.since) = (false, Instant::now());
+    }
+
+    /// It is never put to sleep in this slot.
+    pub fn forbid_sleep(&self) {
+        self.usage().sleepless = true;
+    }
+
+    /// Whether its slot is powered down, or about to be.
+    pub fn is_asleep(&self) -> bool {
+        self.usage().asleep
     }
 
     /// Where it sits.
@@ -208,6 +279,23 @@ mod tests {
         hold.check(&honest, None).unwrap();
         assert!(hold.check(&lie, None).unwrap_err().contains("not what its name says"));
         assert!(hold.known(&lie).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_module_sleeps_only_while_nobody_uses_it() {
+        let hold = Arc::new(hold(Path::new("/nowhere")));
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        assert!(!hold.is_idle(now, hour) && hold.is_idle(now + hour, hour));
+        let (first, second) = (InUse::begin(&hold).unwrap(), InUse::begin(&hold).unwrap());
+        drop(first);
+        assert!(!hold.is_idle(now + 2 * hour, hour) && !hold.fall_asleep(), "one is left");
+        drop(second);
+        assert!(hold.fall_asleep() && InUse::begin(&hold).is_none());
+        assert!(!hold.is_idle(now + 2 * hour, hour), "it sleeps already");
+        hold.stay_awake();
+        assert!(InUse::begin(&hold).is_some() && hold.is_idle(Instant::now() + hour, hour));
+        hold.forbid_sleep();
+        assert!(!hold.is_idle(Instant::now() + hour, hour));
     }
 
     #[test]

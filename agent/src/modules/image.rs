@@ -7,6 +7,7 @@ use super::trust::{Trust, judge};
 use super::volume::FolderVolume;
 use crate::runtimes::builtin;
 use ouro_common::container::Runtime;
+use ouro_common::device::PcieLink;
 use ouro_common::id::Digest;
 use ouro_common::module::{
     INDEX_FILE, ModuleContents, ModuleError, ModuleState, Origin, PackedContainer, Placement, SIGNATURE_FILE, SignedIndex, TrustPolicy,
@@ -43,10 +44,30 @@ pub(super) struct Found<'a> {
     pub(super) at: &'a Path,
     /// The device it is on.
     pub(super) hold: Option<&'a Arc<Hold>>,
-    /// The slowest PCIe link on the way to it, bytes per second.
-    pub(super) link_bytes_per_s: Option<f64>,
+    /// How it is connected.
+    pub(super) link: Link,
     /// From the kernel's event until it was read, ms.
     pub(super) ready_after_ms: Option<f64>,
+    /// Of one whose slot is powered down: how it is woken.
+    pub(super) asleep: Option<Asleep>,
+}
+
+/// How a module on a device is connected.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Link {
+    /// The slowest PCIe link on the way to it, bytes per second.
+    pub(super) bytes_per_s: Option<f64>,
+    /// What the port it is in says it can carry.
+    pub(super) port: Option<PcieLink>,
+}
+
+/// What is known of a module that sleeps.
+#[derive(Debug, Clone)]
+pub(super) struct Asleep {
+    /// In words.
+    pub(super) why: String,
+    /// How long it will take to wake, ms.
+    pub(super) wake_ms: f64,
 }
 
 impl Image {
@@ -111,14 +132,21 @@ impl Image {
         if state == ModuleState::Ready && usable.is_empty() && !problems.is_empty() {
             (state, why) = (ModuleState::Incomplete, "nothing on it can be used".into());
         }
+        // What could not be used awake is not called asleep.
+        let asleep = found.asleep.as_ref().filter(|_| state == ModuleState::Ready);
+        if let Some(asleep) = asleep {
+            (state, why) = (ModuleState::Asleep, asleep.why.clone());
+        }
         let index = String::from_utf8(self.index.clone()).ok().filter(|index| index.len() <= Placement::MAX_INDEX_BYTES);
         let signature = self.signature.clone().and_then(|bytes| String::from_utf8(bytes).ok());
         let origin = Origin {
             signature: verdict,
             policy: judged.policy,
             index: index.map(|index| SignedIndex { index, signature }),
-            link_bytes_per_s: found.link_bytes_per_s,
+            link_bytes_per_s: found.link.bytes_per_s,
+            port_link: found.link.port,
             ready_after_ms: found.ready_after_ms,
+            wake_ms: asleep.map(|asleep| asleep.wake_ms),
         };
         let placement = Placement {
             module: self.contents.digest,
@@ -126,12 +154,12 @@ impl Image {
             slot: found.slot.into(),
             state,
             why,
-            read_bytes_per_s: found.link_bytes_per_s,
+            read_bytes_per_s: found.link.bytes_per_s,
             containers: usable.iter().map(|installed| installed.container.clone()).collect(),
             problems,
             origin: Some(origin),
         };
-        let runnable = if state == ModuleState::Ready { usable } else { vec![] };
+        let runnable = if state.offers() { usable } else { vec![] };
         (placement, runnable)
     }
 }

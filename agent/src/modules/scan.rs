@@ -2,7 +2,7 @@
 
 use super::hold::Hold;
 use super::identity::FileDigests;
-use super::image::{Found, Image, Judge};
+use super::image::{Found, Image, Judge, Link};
 use super::source::{LayerFile, Source};
 use crate::runtimes::builtin;
 use ouro_common::container::{Container, Manifest, Runtime};
@@ -85,9 +85,10 @@ pub fn scan(folders: &[ModuleFolder], keys: &[TrustedKey], policy: TrustPolicy, 
 }
 
 impl Snapshot {
-    /// Whether a container is still run from there.
+    /// Whether a container is still run from there. What is on a module that sleeps is run from nowhere until it wakes.
     pub fn runs(&self, digest: &Digest, source: &Source) -> bool {
-        self.installed.get(digest).is_some_and(|installed| installed.source == *source)
+        let awake = |installed: &Installed| !installed.hold.as_ref().is_some_and(|hold| hold.is_asleep());
+        self.installed.get(digest).is_some_and(|installed| installed.source == *source && awake(installed))
     }
 
     fn add(&mut self, label: String, slot: String, found: Vec<Installed>, mut problems: Vec<String>) {
@@ -115,7 +116,7 @@ impl Snapshot {
     fn add_image(&mut self, at: &Path, (label, slot): (&str, &str), judged: Judge<'_>, digests: &mut FileDigests) {
         let problem = match Image::read(at) {
             Ok(image) => {
-                let found = Found { label, slot, at, hold: None, link_bytes_per_s: None, ready_after_ms: None };
+                let found = Found { label, slot, at, hold: None, link: Link::default(), ready_after_ms: None, asleep: None };
                 let mut damaged = |blob: &Digest| {
                     digests.weights(&at.join(blob_path(blob))).map_or_else(
                         |error| Some(format!("{}: {error}", blob_path(blob))),

@@ -136,11 +136,18 @@ impl ModulesService {
                     };
                     let _ = answer.send(released);
                 }
+                Woken::Order(Order::Wake(seat, answer)) => {
+                    if let Some(devices) = &mut self.devices {
+                        devices.wake(&seat, answer);
+                    }
+                }
                 Woken::Order(Order::LookAgain) => self.look_at_devices(Instant::now()),
                 Woken::Again => {}
             }
             self.check_next();
             self.publish();
+            // What they waited for can be seen now.
+            self.devices.iter_mut().for_each(Devices::answer);
         }
         if let Some(devices) = &mut self.devices {
             devices.close();

@@ -1,13 +1,16 @@
 //! The cgroups of containers: what was counted in them, and how they end. Version 1, version 2, and both side by side.
 //!
-//! Each container has one named `/ouroboros/AGENT/BOX` in every hierarchy the runtime puts it into; so what an agent that was
-//! killed left behind is found by its name, even where the runtime has forgotten it.
+//! Each container has one named `ouroboros/AGENT/BOX` in every hierarchy the runtime puts it into; so what an agent that was
+//! killed left behind is found by its name, even where the runtime has forgotten it. It lies at the hierarchy's top, or, of a service
+//! that systemd has handed a part of the hierarchy, in that part.
 
 use crate::sensing::host_root::{HostRoot, PROCFS_LIMIT};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod delegated;
 
 /// The folder of all agents' containers in each hierarchy.
 const TOP: &str = "ouroboros";
@@ -24,6 +27,8 @@ struct Hierarchy {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Cgroups {
     hierarchies: Vec<Hierarchy>,
+    /// The part that is this service's own, like `/system.slice/x.service`; empty: there is none.
+    own: String,
 }
 
 /// What the kernel counted in a container's cgroup.
@@ -35,17 +40,42 @@ pub(super) struct Counts {
     pub(super) refused_forks: u64,
 }
 
-/// The cgroup of a container, as the runtime is told.
-pub(super) fn path(agent: &str, name: &str) -> String {
-    format!("/{TOP}/{agent}/{name}")
-}
-
 impl Cgroups {
     /// What is mounted on this machine.
     pub(super) fn read() -> Self {
-        let live = HostRoot::live();
-        let bytes = live.read_bytes(&live.proc("self/mountinfo"), PROCFS_LIMIT).unwrap_or_default();
-        Self::parse(&String::from_utf8_lossy(&bytes))
+        Self::parse(&own_text("self/mountinfo"))
+    }
+
+    /// The same, in the part of the hierarchy that systemd has handed to this service, if it has. Then this process and its children are
+    /// moved in it.
+    pub(super) fn delegated(self) -> Self {
+        let text = own_text("self/cgroup");
+        // With version 1 beside it the limits are elsewhere.
+        let ([Hierarchy { path, unified: true, .. }], Some(own)) = (self.hierarchies.as_slice(), delegated::own(&text)) else {
+            return self;
+        };
+        let folder = path.join(own.trim_start_matches('/'));
+        if !delegated::is_delegated(&folder) {
+            return self;
+        }
+        match delegated::make_room(&folder) {
+            Ok(()) => Self { own: own.into(), ..self },
+            Err(error) => {
+                let cgroup = folder.display();
+                tracing::warn!(%cgroup, %error, "the service's own part of the cgroups cannot be used; containers get theirs at the top");
+                self
+            }
+        }
+    }
+
+    /// The cgroup of a container, as the runtime is told.
+    pub(super) fn path(&self, agent: &str, name: &str) -> String {
+        format!("{}/{TOP}/{agent}/{name}", self.own)
+    }
+
+    /// The folder of all agents' containers in a hierarchy.
+    fn top(&self, hierarchy: &Hierarchy) -> PathBuf {
+        hierarchy.path.join(self.own.trim_start_matches('/')).join(TOP)
     }
 
     /// From the text of `mountinfo` (proc(5)).
@@ -62,7 +92,7 @@ impl Cgroups {
             let controllers = kind.nth(1)?.split(',').map(ToString::to_string).collect();
             Some(Hierarchy { path, unified, controllers })
         };
-        Self { hierarchies: mountinfo.lines().filter_map(hierarchy).collect() }
+        Self { hierarchies: mountinfo.lines().filter_map(hierarchy).collect(), own: String::new() }
     }
 
     /// What kind of cgroups these are, in words.
@@ -70,6 +100,7 @@ impl Cgroups {
         let unified = self.hierarchies.iter().any(|h| h.unified);
         let legacy = self.hierarchies.iter().any(|h| !h.unified);
         match (unified, legacy) {
+            (true, false) if !self.own.is_empty() => "cgroup v2, in the service's own part",
             (true, false) => "cgroup v2",
             (false, true) => "cgroup v1",
             (true, true) => "cgroup v1 with v2 beside it",
@@ -81,7 +112,7 @@ impl Cgroups {
     pub(super) fn counts(&self, agent: &str, name: &str) -> Counts {
         let mut counts = Counts::default();
         for hierarchy in &self.hierarchies {
-            let folder = hierarchy.path.join(TOP).join(agent).join(name);
+            let folder = self.top(hierarchy).join(agent).join(name);
             let count = |file: &str, key: &str| {
                 let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
                 let line = text.lines().find_map(|l| l.strip_prefix(key)?.trim().parse().ok());
@@ -97,7 +128,7 @@ impl Cgroups {
     /// The processor time used in a container's cgroup, user and system; none where nothing counts it.
     pub(super) fn cpu_time(&self, agent: &str, name: &str) -> Duration {
         let used = self.hierarchies.iter().filter_map(|hierarchy| {
-            let folder = hierarchy.path.join(TOP).join(agent).join(name);
+            let folder = self.top(hierarchy).join(agent).join(name);
             if hierarchy.unified {
                 let text = fs::read_to_string(folder.join("cpu.stat")).ok()?;
                 let microseconds = text.lines().find_map(|l| l.strip_prefix("usage_usec ")?.trim().parse().ok());
@@ -113,7 +144,7 @@ impl Cgroups {
     /// Kills everything in a container's cgroup and removes it. Blocks up to a second where the kernel takes its time.
     pub(super) fn end(&self, agent: &str, name: &str) {
         for hierarchy in &self.hierarchies {
-            let folder = hierarchy.path.join(TOP).join(agent).join(name);
+            let folder = self.top(hierarchy).join(agent).join(name);
             for _ in 0..50 {
                 if !folder.exists() {
                     break;
@@ -132,10 +163,7 @@ impl Cgroups {
 
     /// The containers of an agent that still have a cgroup.
     pub(super) fn left(&self, agent: &str) -> Vec<String> {
-        let folders = self
-            .hierarchies
-            .iter()
-            .flat_map(|h| fs::read_dir(h.path.join(TOP).join(agent)).into_iter().flatten().flatten());
+        let folders = self.hierarchies.iter().flat_map(|h| fs::read_dir(self.top(h).join(agent)).into_iter().flatten().flatten());
         let folders = folders.filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()));
         let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -143,13 +171,26 @@ impl Cgroups {
         names
     }
 
+    /// Kills and removes all of an agent's.
+    pub(super) fn sweep(&self, agent: &str) {
+        self.left(agent).iter().for_each(|left| self.end(agent, left));
+        self.tidy(agent);
+    }
+
     /// Removes an agent's empty folder, and the one of all agents if it is empty too.
     pub(super) fn tidy(&self, agent: &str) {
         for hierarchy in &self.hierarchies {
-            let _ = fs::remove_dir(hierarchy.path.join(TOP).join(agent));
-            let _ = fs::remove_dir(hierarchy.path.join(TOP));
+            let _ = fs::remove_dir(self.top(hierarchy).join(agent));
+            let _ = fs::remove_dir(self.top(hierarchy));
         }
     }
+}
+
+/// A file that says something of this process.
+fn own_text(file: &str) -> String {
+    let live = HostRoot::live();
+    let bytes = live.read_bytes(&live.proc(file), PROCFS_LIMIT).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn kill_all(folder: &Path) {
@@ -218,5 +259,22 @@ mod tests {
         assert_eq!(v2.cpu_time("me", "b"), Duration::from_millis(1400));
         assert_eq!(v1.left("me"), ["b"]);
         assert!(v1.left("other").is_empty());
+    }
+
+    #[test]
+    fn a_service_s_own_part_is_where_its_containers_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Cgroups { own: "/system.slice/x.service".into(), ..at(folder.path(), &[("u", "cgroup2", "")]) };
+        assert_eq!(own.path("me", "b"), "/system.slice/x.service/ouroboros/me/b");
+        let there = folder.path().join("u/system.slice/x.service/ouroboros/me/b");
+        fs::create_dir_all(&there).unwrap();
+        fs::write(there.join("pids.events"), "max 4\n").unwrap();
+        assert_eq!(own.counts("me", "b").refused_forks, 4);
+        fs::remove_file(there.join("pids.events")).unwrap();
+        assert_eq!(own.left("me"), ["b"]);
+        fs::remove_dir(&there).unwrap();
+        own.tidy("me");
+        let service = folder.path().join("u/system.slice/x.service");
+        assert!(service.exists() && !service.join("ouroboros").exists(), "the service's own stays");
     }
 }

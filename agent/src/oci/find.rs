@@ -66,9 +66,18 @@ pub async fn find(options: OciOptions) -> Finding {
         return no("needs an agent that runs as root, to limit and enclose containers".into());
     }
     let cgroups = Cgroups::read();
-    let (swept, of) = (options.clone(), cgroups.clone());
+    let swept = options.clone();
     // What it finds is a runtime's, which may hang.
-    let _ = tokio::task::spawn_blocking(move || super::run::sweep(&swept, &of)).await;
+    let swept = tokio::task::spawn_blocking(move || {
+        // Where an agent that was not this service had them.
+        cgroups.sweep(&swept.agent);
+        let cgroups = cgroups.delegated();
+        super::run::sweep(&swept, &cgroups);
+        cgroups
+    });
+    let Ok(cgroups) = swept.await else {
+        return no("what an earlier run left could not be removed; the agent's log says why".into());
+    };
     let roster = Roster::new(cgroups.clone(), &options.agent, &options.runs);
     let trial = Trial { options: &options, cgroups: &cgroups, roster: &roster };
     let mut problems = vec![];

@@ -6,7 +6,7 @@
 use super::bundle::{self, Bundle};
 use super::cache::{Cache, RootFs};
 use super::cdi::{self, Edits};
-use super::cgroup::{self, Cgroups, Counts};
+use super::cgroup::{Cgroups, Counts};
 use super::collect::collect;
 use super::command::{Cli, Pipes};
 use super::enclosure::{self, Enclosure};
@@ -107,10 +107,7 @@ pub(super) fn sweep(options: &OciOptions, cgroups: &Cgroups) {
             let _ = fs::remove_dir_all(cli.state.join(&left));
         }
     }
-    for left in cgroups.left(&options.agent) {
-        cgroups.end(&options.agent, &left);
-    }
-    cgroups.tidy(&options.agent);
+    cgroups.sweep(&options.agent);
     enclosure::sweep(&options.runs);
 }
 
@@ -234,7 +231,7 @@ impl Oci {
             rootfs: &inside.rootfs(),
             input: &inside.input(),
             output: &inside.output(),
-            cgroup: &cgroup::path(&machine.options.agent, &boxed.name),
+            cgroup: &machine.cgroups.path(&machine.options.agent, &boxed.name),
             memory_bytes: plan.memory_bytes,
             file_bytes: plan.out_bytes.max(plan.process.tmp_bytes),
             cpus: machine.options.cpus,

@@ -7,6 +7,7 @@ use crate::durable::{self, Keep};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
 use crate::sensing::readings::Sampler;
+use crate::sensing::speeds::Speeds;
 use ouro_common::device::{Achieved, Readings};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -16,14 +17,15 @@ use std::time::Duration;
 const BUSY: f64 = 0.10;
 /// Others take less than this now: a measurement is worth its two seconds.
 const IDLE: f64 = 0.05;
-/// Others take less than this: good enough where there is no figure at all.
-const HALF: f64 = 0.5;
 /// Others take more than this: the start of the agent does not wait for a measurement.
 const CROWDED: f64 = 0.9;
 /// How long the load is looked at before the first measurement.
 const GLANCE: Duration = Duration::from_millis(300);
 /// How long the processor is watched before it counts as idle.
 const WATCHED: Duration = Duration::from_secs(2);
+
+/// The file of what was measured of disk and hashing.
+const SPEEDS_FILE: &str = "speeds.json";
 
 /// `bench.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +48,27 @@ pub(super) fn keep(path: &Path, achieved: Achieved) {
     }
 }
 
+/// `speeds.json`, beside it.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptSpeeds {
+    machine: String,
+    speeds: Speeds,
+}
+
+/// What was measured of disk and hashing on this machine before; `path` is that of `bench.json`.
+pub(super) fn read_speeds(path: &Path) -> Option<Speeds> {
+    let kept: KeptSpeeds = serde_json::from_slice(&std::fs::read(path.with_file_name(SPEEDS_FILE)).ok()?).ok()?;
+    (kept.machine == machine_key()).then_some(kept.speeds)
+}
+
+/// Keeps it for the next start.
+pub(super) fn keep_speeds(path: &Path, speeds: Speeds) {
+    let json = serde_json::to_vec_pretty(&KeptSpeeds { machine: machine_key(), speeds }).unwrap_or_default();
+    if let Err(error) = durable::write(&path.with_file_name(SPEEDS_FILE), &json, Keep::ThroughCrash) {
+        tracing::warn!(%error, "the measurement of disk and hashing could not be kept");
+    }
+}
+
 /// Whether there is a figure that can be believed.
 pub(super) fn is_settled(achieved: Option<&Achieved>) -> bool {
     achieved.is_some_and(|a| a.foreign_load.is_none_or(|load| load <= BUSY))
@@ -65,11 +88,15 @@ pub(super) fn unfit_now() -> Option<String> {
     bandwidth::unfit(&readings).or_else(|| crowded.map(|load| format!("others use {:.0} % of the processor", load * 100.0)))
 }
 
-/// Whether that machine is idle and fit to be measured; takes two seconds to find out. Without any figure yet half of it will do.
-pub(super) fn is_idle_now(has_figure: bool) -> bool {
+/// Whether that machine is fit to be measured; takes two seconds to find out. To better a figure it must be idle. Without any,
+/// however busy it is, a figure that is up to a tenth too low places work better than none.
+pub(super) fn is_worth_it_now(has_figure: bool) -> bool {
     let readings = watch_load(WATCHED);
-    let limit = if has_figure { IDLE } else { HALF };
-    readings.foreign_load.is_some_and(|load| load < limit) && bandwidth::unfit(&readings).is_none()
+    is_quiet_enough(readings.foreign_load, has_figure) && bandwidth::unfit(&readings).is_none()
+}
+
+fn is_quiet_enough(foreign_load: Option<f64>, has_figure: bool) -> bool {
+    !has_figure || foreign_load.is_some_and(|load| load < IDLE)
 }
 
 /// The readings of the live machine, with the load of this long.
@@ -108,6 +135,7 @@ mod tests {
     fn what_was_measured_on_a_busy_machine_is_measured_again() {
         assert!(!is_settled(None) && !is_settled(Some(&achieved(0.4))) && is_settled(Some(&achieved(0.02))));
         assert!(is_better(&achieved(0.1), Some(&achieved(0.4))) && is_better(&achieved(0.9), None));
+        assert!(is_quiet_enough(Some(1.0), false) && !is_quiet_enough(Some(0.5), true) && is_quiet_enough(Some(0.01), true));
         assert!(!is_better(&achieved(0.4), Some(&achieved(0.1))), "nor does a worse one replace it");
     }
 
@@ -118,6 +146,9 @@ mod tests {
         assert_eq!(read(&path), None);
         keep(&path, achieved(0.0));
         assert_eq!(read(&path), Some(achieved(0.0)));
+        let speeds = Speeds { disk_bytes_per_s: Some(2e9), hash_bytes_per_s: None };
+        keep_speeds(&path, speeds);
+        assert_eq!(read_speeds(&path), Some(speeds));
         let other = std::fs::read_to_string(&path).unwrap().replace(" threads", "0 threads");
         std::fs::write(&path, other).unwrap();
         assert_eq!(read(&path), None);

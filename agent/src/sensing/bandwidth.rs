@@ -28,7 +28,7 @@ const TIME_EACH: Duration = Duration::from_millis(140);
 const LEAST_PASSES: usize = 8;
 /// After this no pass more is begun: on a machine that is slow or crowded the start of the agent must not wait for them. The
 /// figure then says how crowded it was, and is taken again.
-const TIME_MOST: Duration = Duration::from_millis(500);
+const TIME_MOST: Duration = Duration::from_millis(250);
 /// A pass takes one part of each array in turn: short enough to fit between two interruptions, and when a part comes round
 /// again the others have driven it out of the caches.
 const PARTS: usize = 4;

@@ -8,7 +8,7 @@ use journal::Journal;
 use rustix::fs::OFlags;
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -226,6 +226,29 @@ impl HostRoot {
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes).map_err(refused)?;
         Ok(bytes)
+    }
+
+    /// Whether an attribute could be written, as far as rights and mounts decide that.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is not there; inside, what forbids it.
+    pub fn check_writable(&self, place: &Place) -> Result<Result<(), rustix::io::Errno>, ReadError> {
+        let path = self.read_path(place)?;
+        match rustix::fs::access(&path, rustix::fs::Access::WRITE_OK) {
+            Err(rustix::io::Errno::NOENT) => Err(ReadError::Missing(place.clone())),
+            other => Ok(other),
+        }
+    }
+
+    /// Writes an attribute that is there. Nothing else in this crate changes anything in sysfs.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is not there, or what the kernel said.
+    pub fn write_attribute(&self, place: &Place, text: &str) -> Result<(), ReadError> {
+        let path = self.read_path(place)?;
+        let refused = |error: io::Error| ReadError::from_io(place, error);
+        let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path).map_err(refused)?;
+        file.write_all(text.as_bytes()).map_err(refused)
     }
 
     /// The names in a directory, in natural order: `hwmon2` before `hwmon10`.

@@ -51,7 +51,7 @@ pub(crate) fn read(scan: &Scan<'_>, nodes: &[NumaNode]) -> Memory {
     let (host, device) = (sum(MemoryKind::Host), sum(MemoryKind::Device).unwrap_or(0));
     let total_bytes = from_table("MemTotal").or_else(|| {
         let total = host.map(|host| host.saturating_add(device))?;
-        scan.warn(&place, "missing; the memory is the sum of the NUMA nodes");
+        scan.warn(&place, "no MemTotal; the memory is the sum of the NUMA nodes");
         Some(total)
     });
     Memory {

@@ -214,7 +214,22 @@ impl Steps {
     async fn attempt(&self, step: &Assignment, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {
         let installed = self.installed(step)?;
         fits(step, &installed.container.manifest)?;
-        self.while_plugged(installed.hold.clone(), self.undisturbed(step, installed, cancel)).await
+        let start = Instant::now();
+        let gone = |why| RunFailure::new(FailureClass::ModuleRemoved, why);
+        let sleeps = installed.hold.as_ref().is_some_and(|hold| hold.is_asleep());
+        let (installed, _in_use) = tokio::select! {
+            () = cancel.cancelled() => return Err(RunFailure::new(FailureClass::Drained, "the node is being emptied")),
+            awake = self.0.options.modules.awake(installed) => awake.map_err(gone)?,
+        };
+        let wake = start.elapsed();
+        let mut outcome = self.while_plugged(installed.hold.clone(), self.undisturbed(step, installed, cancel)).await?;
+        if let (true, Outcome::Made { phases_ms, .. }) = (sleeps, &mut outcome) {
+            // A part of the plugging, as it was predicted; named for itself as well.
+            let wake_ms = wake.as_secs_f64() * 1e3;
+            *phases_ms.entry("plug".into()).or_default() += wake_ms;
+            phases_ms.insert("wake".into(), wake_ms);
+        }
+        Ok(outcome)
     }
 
     async fn undisturbed(&self, step: &Assignment, installed: Installed, cancel: &CancellationToken) -> Result<Outcome, RunFailure> {

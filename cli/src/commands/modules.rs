@@ -7,10 +7,11 @@ use crate::selector::{Filters, select};
 use clap::{Args, Subcommand};
 
 /// The kinds of events that are about modules.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "plugged",
     "unplugged",
     "module_seen",
+    "module_asleep",
     "module_untrusted",
     "module_incomplete",
     "module_suspect",

@@ -25,8 +25,9 @@ fn paragraph(page: &mut Page, module: &ModuleView) {
     let link = module.link_bytes_per_s.map(|r| format!("PCIe link {}", rate(r)));
     let read = module.read_bytes_per_s.map(|r| format!("reads {}", rate(r)));
     let speed = link.or(read).unwrap_or_else(|| "read speed unknown".to_string());
+    let port = module.port_link.map_or_else(String::new, |port| format!(" (port {} GT/s x{})", port.gt_per_s, port.lanes));
     let place = format!(
-        "in {} at {}, {speed}, {}",
+        "in {} at {}, {speed}{port}, {}",
         module.node_name,
         module.slot,
         counted(module.containers.len(), "container", "containers")
@@ -39,6 +40,9 @@ fn paragraph(page: &mut Page, module: &ModuleView) {
         .ready_after_ms
         .map_or_else(String::new, |ms| format!(", ready {} after the kernel's event", span_ms(ms)));
     page.item(2, "module", &format!("{}…{after}", module.module.short()));
+    if let Some(ms) = module.wake_ms {
+        page.item(2, "wakes", &format!("in about {}", span_ms(ms)));
+    }
     if let Some(signature) = &module.signature {
         let tone = if signature.is_trusted() { Tone::Good } else { Tone::Warn };
         page.toned_item(2, "signature", &signed(signature), Some(tone));
@@ -84,6 +88,7 @@ fn state(state: ModuleState) -> (&'static str, Tone) {
         ModuleState::Mounted => ("mounted, not verified yet", Tone::Warn),
         ModuleState::Verified => ("verified", Tone::Good),
         ModuleState::Ready => ("ready", Tone::Good),
+        ModuleState::Asleep => ("asleep", Tone::Good),
         ModuleState::Untrusted => ("untrusted", Tone::Bad),
         ModuleState::Incomplete => ("incomplete", Tone::Bad),
         ModuleState::Suspect => ("suspect", Tone::Bad),

@@ -1,7 +1,7 @@
 //! `ouroboros.nodes/1` and `ouroboros.modules/1`: who is in the fleet and what is plugged in where.
 
 use crate::container::Port;
-use crate::device::{PowerSource, Pressure, RuntimeAvailability};
+use crate::device::{PcieLink, PowerSource, Pressure, RuntimeAvailability};
 use crate::id::{ContainerRef, Digest, NodeId};
 use crate::mfpi::Gate;
 use crate::module::{KeyId, ModuleState, TrustedKey, Verdict};
@@ -133,9 +133,15 @@ pub struct ModuleView {
     /// The slowest PCIe link on the way to it, bytes per second.
     #[serde(default)]
     pub link_bytes_per_s: Option<f64>,
+    /// What the PCIe port it is in says it can carry; null of what is in none.
+    #[serde(default)]
+    pub port_link: Option<PcieLink>,
     /// From the kernel's event to the module being ready, ms; null of a plain folder.
     #[serde(default)]
     pub ready_after_ms: Option<f64>,
+    /// How long it will take to wake, ms; null of one that is awake.
+    #[serde(default)]
+    pub wake_ms: Option<f64>,
     /// Steps that run from it now.
     #[serde(default)]
     pub in_use: u32,

@@ -9,7 +9,6 @@ use ouro_common::device::{Accelerator, Pressure};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::{ContainerRef, Digest, NodeId};
 use ouro_common::mfpi::Gate;
-use ouro_common::module::ModuleState;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `ouroboros.nodes/1`, by name.
@@ -138,7 +137,9 @@ pub(super) async fn modules_document(world: &World) -> Result<ModulesDocument, S
                 problems: placement.problems.clone(),
                 signature: placement.origin.as_ref().map(|origin| origin.signature.clone()),
                 link_bytes_per_s: placement.origin.as_ref().and_then(|origin| origin.link_bytes_per_s),
+                port_link: placement.origin.as_ref().and_then(|origin| origin.port_link),
                 ready_after_ms: placement.origin.as_ref().and_then(|origin| origin.ready_after_ms),
+                wake_ms: placement.origin.as_ref().and_then(|origin| origin.wake_ms),
                 in_use: placement.containers.iter().filter_map(|c| running.get(&(row.id, c.digest))).sum(),
             });
         }
@@ -151,10 +152,10 @@ pub(super) async fn modules_document(world: &World) -> Result<ModulesDocument, S
 /// Two containers of one name and version are used side by side, and plans take either: that is said on each module that has one.
 fn name_conflicts(modules: &mut [ModuleView]) {
     let mut digests: BTreeMap<ContainerRef, BTreeSet<Digest>> = BTreeMap::new();
-    for container in modules.iter().filter(|m| m.state == ModuleState::Ready).flat_map(|m| &m.containers) {
+    for container in modules.iter().filter(|m| m.state.offers()).flat_map(|m| &m.containers) {
         digests.entry(container.container.clone()).or_default().insert(container.digest);
     }
-    for module in modules.iter_mut().filter(|m| m.state == ModuleState::Ready) {
+    for module in modules.iter_mut().filter(|m| m.state.offers()) {
         let conflicts = module.containers.iter().filter(|c| digests.get(&c.container).is_some_and(|d| d.len() > 1));
         let problems =
             conflicts.map(|c| format!("{} is another container elsewhere in the fleet; give one a version of its own", c.container));

@@ -10,7 +10,7 @@ use ouro_common::clock::Instant;
 use ouro_common::device::Readings;
 use ouro_common::envelope::{Envelope, Principal};
 use ouro_common::id::{Digest, NodeId, RequestId};
-use ouro_common::module::ModuleState;
+use ouro_common::module::{ModuleState, Placement};
 use ouro_common::plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -65,8 +65,9 @@ fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
         Some(s) if now.since(s.last_seen) >= SUSPECT_AFTER => SessionState::Suspect,
         Some(_) => SessionState::Online,
     };
-    let ready = row.announcement.placements.iter().filter(|p| p.state == ModuleState::Ready);
-    let present = ready.flat_map(|p| p.containers.iter().map(|c| (c.digest, p.read_bytes_per_s))).collect();
+    let ready = || row.announcement.placements.iter().filter(|p| p.state.offers());
+    let present = ready().flat_map(|p| p.containers.iter().map(|c| (c.digest, p.read_bytes_per_s))).collect();
+    let asleep = asleep(ready());
     let readings = session.as_ref().map_or_else(Readings::default, |s| s.readings.clone());
     NodeState {
         id: row.id,
@@ -82,12 +83,28 @@ fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
         ends: Vec::new(),
         runs_alone: false,
         present,
+        asleep,
         link: session.as_ref().and_then(|s| s.link),
         commits: row.commits,
         residuals: BTreeMap::new(),
         switched_off: row.switched_off.iter().filter(|(_, until)| now < *until).map(|(container, _)| *container).collect(),
         readings,
     }
+}
+
+/// The containers that are only on modules that sleep, with the seconds until the soonest of them is awake.
+fn asleep<'a>(offered: impl Iterator<Item = &'a Placement>) -> BTreeMap<Digest, f64> {
+    let mut soonest: BTreeMap<Digest, f64> = BTreeMap::new();
+    for placement in offered {
+        let wake_ms = placement.origin.as_ref().and_then(|origin| origin.wake_ms).unwrap_or(0.0);
+        let wake_s = if placement.state == ModuleState::Asleep { wake_ms / 1e3 } else { 0.0 };
+        for container in &placement.containers {
+            let soonest = soonest.entry(container.digest).or_insert(wake_s);
+            *soonest = soonest.min(wake_s);
+        }
+    }
+    soonest.retain(|_, wake_s| *wake_s > 0.0);
+    soonest
 }
 
 /// A claimed step as the scheduler sees it.

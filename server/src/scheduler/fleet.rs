@@ -100,6 +100,7 @@ pub(crate) fn node(n: u32) -> NodeState {
         ends: vec![],
         runs_alone: false,
         present: BTreeMap::from([(container(), Some(500e6))]),
+        asleep: BTreeMap::new(),
         loaded: BTreeSet::new(),
         link: Some(LinkFactors { srtt_s: 0.01, rttvar_s: 0.002, down_bytes_per_s: 12.5e6, up_bytes_per_s: 12.5e6 }),
         commits: 100,

@@ -15,6 +15,8 @@ use std::sync::Arc;
 const TEXT_BYTES_PER_TOKEN: f64 = 4.0;
 /// From the last heartbeat to a node's being given up: what a loss costs before the step runs elsewhere, seconds.
 pub const DETECTION_S: f64 = 20.0;
+/// A module that says it wakes later than this would not be waited for, seconds.
+const LONGEST_WAKE_S: f64 = 600.0;
 /// Corrections beyond this would only overflow, ln.
 const RESIDUAL_LIMIT: f64 = 40.0;
 
@@ -118,12 +120,21 @@ pub(crate) fn prediction(node: &NodeState, wanted: &Wanted<'_>, nominal: &StepCo
         cost.plug = PlugState::Absent {
             missing_bytes: wanted.manifest.cost.weights_bytes as f64,
             unverified: true,
-            init_s: wanted.manifest.cost.init_s,
+            init_s: wanted.manifest.cost.init_s + awake_in_s(node, wanted),
             to_accelerator,
         };
     }
     let residuals = node.residuals.get(&wanted.step.container).map_or_else(Residuals::default, sane);
     Prediction { terms: predict(&factors, &cost, &residuals), mtbf_s: factors.mtbf_s, unknown }
+}
+
+/// The seconds until the module with the container is awake.
+fn awake_in_s(node: &NodeState, wanted: &Wanted<'_>) -> f64 {
+    node.asleep
+        .get(&wanted.step.container)
+        .copied()
+        .filter(|s| s.is_finite())
+        .map_or(0.0, |s| s.clamp(0.0, LONGEST_WAKE_S))
 }
 
 /// What a prediction needs besides node and step.

@@ -89,6 +89,9 @@ pub struct NodeState {
     /// Containers it can plug now, with the read speed of the module that has them, bytes per second. Of a node that is
     /// offline: what it announced last.
     pub present: BTreeMap<Digest, Option<f64>>,
+    /// Of those, the ones on a module whose slot is powered down, with the seconds until it is awake.
+    #[serde(default)]
+    pub asleep: BTreeMap<Digest, f64>,
     /// Containers in memory.
     pub loaded: BTreeSet<Digest>,
     /// The link as the server measured it; `None` until it has.

@@ -150,6 +150,7 @@ fn machine(n: u32, kind: &Kind, present: &[Digest], rng: &mut ChaCha8Rng) -> Mac
         ends: vec![],
         runs_alone: false,
         present: present.iter().map(|d| (*d, None)).collect(),
+        asleep: BTreeMap::new(),
         loaded: BTreeSet::new(),
         link: Some(truth.link),
         commits: 100,

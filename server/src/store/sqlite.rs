@@ -40,6 +40,7 @@ use columns::Count;
 use db::Db;
 use ouro_common::clock::Instant;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -206,6 +207,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     conn.busy_timeout(Duration::from_secs(5))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    // A statement's plan depends on its text alone. Else many are planned anew whenever other values are bound.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(conn)
 }
 

@@ -19,7 +19,9 @@ fn placement(policy: TrustPolicy) -> Placement {
         policy,
         index: Some(index),
         link_bytes_per_s: None,
+        port_link: None,
         ready_after_ms: None,
+        wake_ms: None,
     };
     Placement {
         module: sha256(INDEX.as_bytes()),
@@ -69,6 +71,8 @@ fn a_node_s_word_is_not_enough() {
     let keys = TrustedKeys::open(dir.path().to_path_buf());
     let (state, why) = checked(&keys, placement(TrustPolicy::Enforce));
     assert!(state == ModuleState::Untrusted && why.contains("not a trusted key"), "{why}");
+    let asleep = Placement { state: ModuleState::Asleep, ..placement(TrustPolicy::Enforce) };
+    assert_eq!(checked(&keys, asleep).0, ModuleState::Untrusted, "sleep hides nothing");
     assert_eq!(checked(&keys, placement(TrustPolicy::Off)).0, ModuleState::Ready, "its owner decided otherwise");
     keys.trust("factory", KEY).unwrap();
     keys.look();

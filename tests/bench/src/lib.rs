@@ -3,7 +3,9 @@
 pub use decisions::{DecisionOptions, Decisions, decisions};
 pub use noop::{Noop, NoopOptions, noop};
 pub use report::{Machine, Report};
+pub use uplinks::{UplinkOptions, Uplinks, uplinks};
 
 mod decisions;
 mod noop;
 mod report;
+mod uplinks;

@@ -1,7 +1,7 @@
 //! `ouro-bench`: measures what a request costs that does nothing, and prints it for people or as JSON.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use ouro_bench::{DecisionOptions, Machine, NoopOptions, Report, decisions, noop};
+use ouro_bench::{DecisionOptions, Machine, NoopOptions, Report, UplinkOptions, decisions, noop, uplinks};
 use std::io::Write as _;
 
 /// Measures what a request costs beside its work: accept, plan, place, run, commit.
@@ -38,6 +38,12 @@ enum What {
         #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         decisions: u32,
     },
+    /// What thousands of connected nodes cost a server, and how long they take to come back to one that was killed
+    Uplinks {
+        /// Nodes, each with a certificate and a connection of its own
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+        nodes: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -50,9 +56,13 @@ enum Format {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(What::Decisions { nodes, decisions: count }) = arguments.what {
-        let measured = decisions(&DecisionOptions { nodes, decisions: count })?;
-        std::io::stdout().write_all(measured.table().as_bytes())?;
+    let table = match arguments.what {
+        Some(What::Decisions { nodes, decisions: count }) => Some(decisions(&DecisionOptions { nodes, decisions: count })?.table()),
+        Some(What::Uplinks { nodes }) => Some(uplinks(&UplinkOptions { nodes })?.table()),
+        None => None,
+    };
+    if let Some(table) = table {
+        std::io::stdout().write_all(table.as_bytes())?;
         return Ok(());
     }
     let Arguments { requests, in_flight, agents, slots, .. } = arguments;

@@ -14,6 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PERIOD: Duration = Duration::from_millis(30);
 /// How often a condition is looked at: each look starts a process on an emulated processor.
 const LOOK: Duration = Duration::from_millis(300);
+/// How often after the first seconds: who looks all the time is foreign load to the agent, which then takes nothing that is long.
+const PATIENT: Duration = Duration::from_secs(1);
+/// When that begins.
+const AT_FIRST: Duration = Duration::from_secs(5);
 /// What a person at a root shell has in the environment, and the guest agent has not.
 const ENVIRONMENT: &str = "export HOME=/root NO_COLOR=1 COLUMNS=100; cd; ";
 
@@ -108,7 +112,7 @@ impl Guest {
             if begin.elapsed() > limit {
                 bail!("it did not end within {limit:?}");
             }
-            std::thread::sleep(PERIOD);
+            std::thread::sleep(if begin.elapsed() < AT_FIRST { PERIOD } else { PATIENT });
         }
     }
 
@@ -152,6 +156,17 @@ impl Guest {
         if ended.code == Some(0) { read(&ended.stdout).map(Some) } else { Ok(None) }
     }
 
+    /// Looks until a script ends with 0, and gives what it printed, trimmed.
+    ///
+    /// # Errors
+    /// That it has not within `limit`.
+    pub fn until(&mut self, what: &str, limit: Duration, script: &str) -> Result<String> {
+        self.eventually(what, limit, |guest| {
+            let ended = guest.run(script)?;
+            Ok((ended.code == Some(0)).then(|| ended.stdout.trim().to_string()))
+        })
+    }
+
     /// Looks until `look` gives a value.
     ///
     /// # Errors
@@ -165,7 +180,7 @@ impl Guest {
             if begin.elapsed() > limit {
                 bail!("waited {limit:?} in vain: {what}");
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(if begin.elapsed() < AT_FIRST { LOOK } else { PATIENT });
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The journey: its legs in order, over one machine.
 
+mod asleep;
 mod link;
 mod modules;
+mod oci;
+mod pulled;
 mod reset;
 mod services;
 
+use crate::tools;
 use crate::{Account, Guest, Machine, MachineOptions, Packing, Slot};
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum as _;
@@ -44,13 +48,12 @@ pub enum Leg {
     Pulled,
     /// A module's medium torn out.
     TornOut,
+    /// Containers, their limits, and the agent killed under one.
+    Oci,
+    /// An idle module's slot powered down.
+    Asleep,
     /// A hard reset with modules in.
     Reset,
-}
-
-impl Leg {
-    /// Those that are gone when none is named.
-    const USUAL: [Self; 3] = [Self::Services, Self::Links, Self::ComeAndGo];
 }
 
 /// What a journey begins with.
@@ -62,7 +65,7 @@ pub struct Baggage<'a> {
     pub installed: &'a Path,
     /// The folder that `make modules` filled.
     pub modules: &'a Path,
-    /// The only legs to go; the usual ones when there are none.
+    /// The only legs to go; all when there are none.
     pub legs: &'a [Leg],
     /// An empty folder for sockets, logs and disks.
     pub folder: &'a Path,
@@ -89,6 +92,8 @@ pub fn go<'a>(baggage: &Baggage<'_>, account: &'a mut Account<'a>) -> Result<()>
     for image in images {
         std::fs::copy(modules.join(image), folder.join(image)).with_context(|| image.to_string())?;
     }
+    tools::pack(&folder.join("tools"), &modules.join("development.key"), &folder.join("tools.img"))?;
+    std::fs::copy(folder.join("tools.img"), folder.join("tools-copy.img"))?;
     let image = folder.join("installed.img");
     packing.image(&image)?;
     let machine = Machine::start(&MachineOptions { guest, installed: &image, slots: &SLOTS, folder })?;
@@ -101,16 +106,17 @@ pub fn go<'a>(baggage: &Baggage<'_>, account: &'a mut Account<'a>) -> Result<()>
 impl Journey<'_> {
     /// What server and agent wrote last.
     fn last_words(&mut self) -> String {
-        let journal = "journalctl --no-pager -o short-monotonic -n 40 -u ouro-agent -u ouro-server; ouro-agent status; ouroctl modules";
+        let journal = "journalctl --no-pager -o short-monotonic -n 40 -u ouro-agent -u ouro-server; ouro-agent status; ouroctl nodes; ouroctl explain last; ouroctl trace last";
         self.guest.run(journal).map_or_else(|e| e.to_string(), |said| said.stdout + &said.stderr)
     }
 
     fn all(&mut self, legs: &[Leg]) -> Result<()> {
         self.install()?;
         self.start_services()?;
-        let chosen = if legs.is_empty() { &Leg::USUAL } else { legs };
+        let (mut only_sticks, chosen) = (false, if legs.is_empty() { Leg::value_variants() } else { legs });
         for leg in Leg::value_variants().iter().filter(|leg| chosen.contains(leg)) {
-            if matches!(leg, Leg::ComeAndGo | Leg::Pulled | Leg::TornOut | Leg::Reset) {
+            if !only_sticks && !matches!(leg, Leg::Services | Leg::Links) {
+                only_sticks = true;
                 self.only_sticks()?;
             }
             match leg {
@@ -119,6 +125,8 @@ impl Journey<'_> {
                 Leg::ComeAndGo => self.come_and_go()?,
                 Leg::Pulled => self.pulled_in_the_middle()?,
                 Leg::TornOut => self.torn_out()?,
+                Leg::Oci => self.containers()?,
+                Leg::Asleep => self.power_down()?,
                 Leg::Reset => self.hard_reset()?,
             }
         }

@@ -9,6 +9,7 @@ pub use channel::Channel;
 pub use guest::{Ended, Guest, Running};
 pub use installed::{LABEL, LUGGAGE, Packing, make_ext4};
 pub use machine::{Machine, MachineOptions, Slot, Stick};
+pub use tools::TOOLS;
 
 mod account;
 mod channel;
@@ -17,3 +18,4 @@ mod guest;
 mod installed;
 pub mod journey;
 mod machine;
+mod tools;

@@ -19,7 +19,7 @@ struct Arguments {
     /// The folder that `make modules` filled
     #[arg(long, value_name = "FOLDER")]
     modules: PathBuf,
-    /// Go this leg; may be given several times; else services, links and come-and-go
+    /// Go this leg; may be given several times; else all
     #[arg(long, value_enum)]
     leg: Vec<journey::Leg>,
     /// Keep the serial log although nothing failed

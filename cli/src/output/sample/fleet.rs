@@ -2,7 +2,7 @@
 
 use super::{name, node_id};
 use ouro_common::container::{MediaType, Port};
-use ouro_common::device::{PowerSource, Pressure, RuntimeAvailability, Stall, StallTime, Warning};
+use ouro_common::device::{PcieLink, PowerSource, Pressure, RuntimeAvailability, Stall, StallTime, Warning};
 use ouro_common::document::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument};
 use ouro_common::id::Digest;
 use ouro_common::mfpi::Gate;
@@ -160,8 +160,19 @@ pub(crate) fn modules() -> ModulesDocument {
         problems: vec![],
         signature: Some(Verdict::Trusted { key: "A48A72AE89DFF035".parse().unwrap(), comment: "spring release".into() }),
         link_bytes_per_s: Some(3.94e9),
+        port_link: PcieLink::new(8.0, 4),
         ready_after_ms: Some(84.2),
+        wake_ms: None,
         in_use: 2,
+    };
+    let asleep = ModuleView {
+        label: "OURO-VOICES".into(),
+        slot: "nvme2n1".into(),
+        state: ModuleState::Asleep,
+        why: "no step wanted it for 900 s; the next one wakes it".into(),
+        wake_ms: Some(1240.0),
+        in_use: 0,
+        ..ready.clone()
     };
     let untrusted = ModuleView {
         label: "usb-gift".into(),
@@ -173,8 +184,9 @@ pub(crate) fn modules() -> ModulesDocument {
         problems: vec!["blobs/sha256/77…: 12 bytes are missing".into()],
         signature: Some(Verdict::Untrusted { key: "1F".parse().unwrap() }),
         link_bytes_per_s: None,
+        port_link: None,
         in_use: 0,
         ..ready.clone()
     };
-    ModulesDocument { schema: "ouroboros.modules/1".into(), modules: vec![ready, untrusted] }
+    ModulesDocument { schema: "ouroboros.modules/1".into(), modules: vec![ready, asleep, untrusted] }
 }

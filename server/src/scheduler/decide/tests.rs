@@ -272,6 +272,9 @@ fn inputs_corrections_and_modules_count() {
     assert_eq!(placed(&snapshot(vec![late, node(2)], vec![step(1)])), [Some("n2".into())]);
     let slow_stick = changed(|n| _ = n.present.insert(container(), Some(20e6)));
     assert_eq!(placed(&snapshot(vec![slow_stick, node(2)], vec![step(1)])), [Some("n2".into())]);
+    let asleep = || changed(|n| _ = n.asleep.insert(container(), 1.5));
+    assert_eq!(placed(&snapshot(vec![asleep(), node(2)], vec![step(1)])), [Some("n2".into())], "the one that is awake");
+    assert_eq!(placed(&snapshot(vec![asleep()], vec![step(1)])), [Some("n1".into())], "it wakes for the step");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::SqliteStore;
 use crate::store::conformance::{Ground, HandTicker, Make, Node, chain, conformance_suite};
 use crate::store::{AcceptOutcome, CommitOutcome, FailOutcome, Store, StoreError, Ticker};
-use ouro_common::envelope::{Envelope, Mode, PROTOCOL_VERSION, Principal, Privacy};
+use ouro_common::envelope::{Envelope, Principal};
 use ouro_common::id::RequestId;
 use ouro_common::step::{FailureClass, LossReason, RequestState};
 use rusqlite::Connection;
@@ -26,22 +26,7 @@ fn open(path: &Path) -> Result<SqliteStore, StoreError> {
 }
 
 fn envelope(n: u8, prompt: &str) -> Envelope {
-    Envelope {
-        version: PROTOCOL_VERSION,
-        id: RequestId::from_parts(9, [n; 10]),
-        idempotency_key: n.to_string(),
-        principal: Principal::Operator("ada".into()),
-        privacy: Privacy::Public,
-        mode: Mode::Realtime,
-        priority: 5,
-        budget_ms: 600_000,
-        offload: vec![],
-        first_pass: None,
-        traceparent: None,
-        prompt: prompt.into(),
-        inputs: vec![],
-        approved_plan: None,
-    }
+    Envelope::new(RequestId::from_parts(9, [n; 10]), Principal::Operator("ada".into()), prompt)
 }
 
 #[tokio::test]
@@ -230,4 +215,23 @@ async fn promises_are_flushed_and_what_can_be_worked_out_again_is_not() {
     };
     let (_, levels, ()) = tokio::join!(biased; busy, rest, release);
     assert_eq!(levels, (full, full));
+}
+
+#[tokio::test]
+async fn a_statement_is_planned_once_whatever_is_bound() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home.path().join("fleet.db")).unwrap();
+    let planned_anew = store
+        .write(|db| {
+            let mut planned_anew = 0;
+            let sql = "SELECT id FROM steps WHERE request = ?1 AND plan = ?2 AND state = ?3 AND step_key = ?4";
+            let mut statement = db.conn.prepare(sql)?;
+            for state in ["done", "ready", "done", "assigned"] {
+                statement.exists(rusqlite::params!["r", 1, state, state])?;
+                planned_anew += statement.get_status(rusqlite::StatementStatus::RePrepare);
+            }
+            Ok(planned_anew)
+        })
+        .await;
+    assert_eq!(planned_anew.unwrap(), 0);
 }

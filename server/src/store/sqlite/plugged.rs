@@ -76,6 +76,7 @@ fn told(placement: &Placement) -> (&'static str, String) {
     match placement.state {
         ModuleState::Ready => ("plugged", ready(placement)),
         ModuleState::Seen | ModuleState::Mounted | ModuleState::Verified => ("module_seen", format!("{label} in {slot}{because}")),
+        ModuleState::Asleep => ("module_asleep", format!("{label} in {slot}{because}")),
         ModuleState::Untrusted => ("module_untrusted", format!("{label} in {slot} is not used{because}")),
         ModuleState::Incomplete => ("module_incomplete", format!("{label} in {slot} is not used{because}")),
         ModuleState::Suspect => ("module_suspect", format!("{label} in {slot} is not used{because}")),

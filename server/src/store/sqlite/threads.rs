@@ -74,6 +74,11 @@ where
     }
 }
 
+/// Begins or ends something, by a statement that is kept.
+fn control(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(drop)
+}
+
 /// The thread that writes.
 pub(super) struct Writer {
     pub(super) conn: Connection,
@@ -102,7 +107,7 @@ impl Writer {
 
     /// Takes verbs from `batch` into one transaction; leaves those that come after one that SQLite ended.
     fn transaction(&mut self, batch: &mut VecDeque<Box<dyn Job>>) {
-        let begun = self.flush(batch.iter().any(|job| job.is_promise())).and_then(|()| self.conn.execute_batch("BEGIN IMMEDIATE"));
+        let begun = self.flush(batch.iter().any(|job| job.is_promise())).and_then(|()| control(&self.conn, "BEGIN IMMEDIATE"));
         if let Err(error) = begun {
             let error = self.site.tell_sql(&error);
             batch.drain(..).for_each(|job| job.answer(Err(error.clone())));
@@ -136,10 +141,7 @@ impl Writer {
     }
 
     fn savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
-        let control = |sql: &str| {
-            let done = self.conn.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
-            done.map(drop).map_err(|e| self.site.tell_sql(&e))
-        };
+        let control = |sql| control(&self.conn, sql).map_err(|e| self.site.tell_sql(&e));
         control("SAVEPOINT verb")?;
         let db = Db { conn: &self.conn, now: self.clock.now(), wall: self.clock.wall(), generation: self.generation };
         let result = job.work(&db, &self.site);
@@ -158,15 +160,15 @@ impl Writer {
             self.conn
                 .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'clock_ms'")
                 .and_then(|mut statement| statement.execute([count(now.0)]))
-                .and_then(|_| self.conn.execute_batch("COMMIT"))
+                .and_then(|_| control(&self.conn, "COMMIT"))
                 .map(|()| self.clock_written = now)
         } else {
-            self.conn.execute_batch("ROLLBACK")
+            control(&self.conn, "ROLLBACK")
         };
         end.map_err(|error| {
             let error = self.site.tell_sql(&error);
             if !self.conn.is_autocommit()
-                && let Err(error) = self.conn.execute_batch("ROLLBACK")
+                && let Err(error) = control(&self.conn, "ROLLBACK")
             {
                 tracing::error!(path = %self.site.path().display(), %error, "a failed transaction could not be rolled back");
             }
@@ -189,12 +191,12 @@ impl Reader {
         loop {
             let job: Result<_, RecvError> = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut job) = job else { return };
-            let begun = self.conn.execute_batch("BEGIN").map_err(|error| self.site.tell_sql(&error));
+            let begun = control(&self.conn, "BEGIN").map_err(|error| self.site.tell_sql(&error));
             if begun.is_ok() {
                 let db = Db { conn: &self.conn, now: self.clock.now(), wall: self.clock.wall(), generation: self.generation };
                 // The job keeps its own outcome and gives it in its answer.
                 let _ = job.work(&db, &self.site);
-                if let Err(error) = self.conn.execute_batch("ROLLBACK") {
+                if let Err(error) = control(&self.conn, "ROLLBACK") {
                     tracing::warn!(path = %self.site.path().display(), %error, "a reading transaction did not end");
                 }
             }

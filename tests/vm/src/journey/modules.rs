@@ -1,20 +1,21 @@
-//! Modules on sticks: pushed in, used, pulled out in the middle of a step, torn out, and pushed in again.
+//! Modules on sticks: pushed in, announced, used, and pulled out while nothing runs; what the other legs build on.
 
 use super::{Journey, SLOTS, SOON};
 use crate::clock::{self, Chronicle};
 use crate::{LUGGAGE, Slot, Stick, time};
 use anyhow::{Result, bail, ensure};
+use ouro_common::device::PcieLink;
 use ouro_common::document::{ModuleView, ModulesDocument};
 use ouro_common::module::ModuleState;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The sample module with `langid`, as `make modules` labels it.
 pub(super) const LANGUAGE: &str = "OURO-LANGUAGE";
 /// The sample module with `summarize`.
 pub(super) const DOCUMENTS: &str = "OURO-DOCUMENTS";
-/// What the agent may take from a device's event to its announcement, times ten for the emulated and shared processor.
-const ANNOUNCED: Duration = Duration::from_secs(10);
+/// What the agent may take from a device's event to its announcement, times twenty for the emulated and shared processor.
+const ANNOUNCED: Duration = Duration::from_secs(20);
 
 impl Journey<'_> {
     /// The fleet trusts the key of the sample modules, and the node has nothing but what comes on sticks.
@@ -32,6 +33,10 @@ impl Journey<'_> {
         self.account.chapter("a module is pushed in, used, and pulled out")?;
         let agent = self.agent_process()?;
         let stick = self.insert(&SLOTS[0], LANGUAGE, "first")?;
+        let stated = format!("(port {} GT/s x{})", SLOTS[0].gt_per_s, SLOTS[0].width);
+        let shown = self.guest.sh(&format!("ouroctl modules | grep '^{LANGUAGE}'"))?;
+        ensure!(shown.contains(&stated), "the port was stated as {stated}, `ouroctl modules` says {shown}");
+        self.account.seen("`ouroctl modules` shows the port as stated", shown)?;
         self.language()?;
         self.account.seen("a step runs from the module", "langid, an onnx container")?;
         self.remove(&stick, LANGUAGE)?;
@@ -39,85 +44,48 @@ impl Journey<'_> {
         Ok(())
     }
 
-    /// Pulled out in the middle of a step, and pushed into the other slot: the request finishes from there.
-    pub(super) fn pulled_in_the_middle(&mut self) -> Result<()> {
-        self.account.chapter("a module is pulled out in the middle of a step")?;
-        let agent = self.agent_process()?;
-        let stick = self.insert(&SLOTS[0], DOCUMENTS, "second")?;
-        let request = self
-            .guest
-            .start(&format!("ouroctl submit 'Summarize this' --file text=/{LUGGAGE}/register.txt --deadline 500s"))?;
-        let busy = |g: &mut crate::Guest| Ok(Some(g.sh("ouro-agent status")?).filter(|text| text.contains("steps       1 of")));
-        self.guest.eventually("the step runs", SOON, busy)?;
-        let since = clock::now(&mut self.guest)?;
-        self.remove(&stick, DOCUMENTS)?;
-        let removed =
-            |g: &mut crate::Guest| Ok(Some(g.sh("ouroctl trace last --output json")?).filter(|text| text.contains("MODULE_REMOVED")));
-        let trace = self.guest.eventually("the attempt ends as MODULE_REMOVED", SOON, removed);
-        if let Err(error) = trace {
-            bail!("{error}\n{}", self.guest.sh("ouroctl trace last")?);
-        }
-        ensure!(self.guest.ended(request)?.is_none(), "the request ended with its module");
-        let chronicle = Chronicle::read(&mut self.guest, since)?;
-        let out = chronicle.when(&["event remove", "(block)"])?;
-        let failed = chronicle.when_after(out, &["ouro-server", "a step failed", "MODULE_REMOVED"])?;
-        self.account.seen(
-            "the step ends as MODULE_REMOVED, the request waits",
-            format!("{} after the kernel's event", time(failed - out)),
-        )?;
-        self.insert(&SLOTS[1], DOCUMENTS, "third")?;
-        let answer = self.guest.wait(request, SOON * 2)?;
-        ensure!(answer.code == Some(0) && answer.stdout.contains("Entry"), "the request did not finish: {answer:?}");
-        ensure!(self.agent_process()? == agent, "the agent was replaced");
-        self.account
-            .seen("pushed into the other slot, the request finishes", format!("the agent is still process {agent}"))
-    }
-
-    /// The medium is gone at once, without a word; what had not been read of it cannot be read any more.
-    pub(super) fn torn_out(&mut self) -> Result<()> {
-        self.account.chapter("a module's medium is torn out without a word")?;
-        let agent = self.agent_process()?;
-        let stick = self.insert(&SLOTS[0], LANGUAGE, "fourth")?;
-        self.machine.tear_out(&stick)?;
-        self.guest.sh("echo 3 > /proc/sys/vm/drop_caches")?;
-        let request = self
-            .guest
-            .start(&format!("ouroctl submit 'What language is this?' --file text=/{LUGGAGE}/letter.txt --deadline 500s"))?;
-        let unusable = |g: &mut crate::Guest| {
-            let modules: ModulesDocument = g.json("ouroctl modules --output json")?;
-            Ok(modules.modules.into_iter().find(|m| m.label == LANGUAGE).filter(|m| m.state != ModuleState::Ready))
-        };
-        let view: ModuleView = self.guest.eventually("the module is given up", SOON, unusable)?;
-        self.account.seen("a module that does not answer is given up", view.why)?;
-        self.machine.pull(&stick)?;
-        self.machine.wait_pulled(&stick, SOON)?;
-        self.gone(LANGUAGE)?;
-        self.insert(&SLOTS[0], LANGUAGE, "fifth")?;
-        let answer = self.guest.wait(request, SOON * 2)?;
-        ensure!(answer.code == Some(0) && answer.stdout.contains("German"), "the request did not finish: {answer:?}");
-        ensure!(self.agent_process()? == agent, "the agent was replaced");
-        self.account
-            .seen("pushed in again, the waiting request finishes", format!("the agent is still process {agent}"))
-    }
-
     /// A step of the module with `langid`.
     pub(super) fn language(&mut self) -> Result<()> {
-        let said = self
-            .guest
-            .sh(&format!("ouroctl submit 'What language is this?' --file text=/{LUGGAGE}/letter.txt --deadline 120s"))?;
+        let said = self.guest.sh(&Self::ask_language("120s"))?;
         ensure!(said.contains("German"), "the letter is German: {said}");
         Ok(())
     }
 
+    /// The command that asks for one.
+    pub(super) fn ask_language(deadline: &str) -> String {
+        format!("ouroctl submit 'What language is this?' --file text=/{LUGGAGE}/letter.txt --deadline {deadline}")
+    }
+
+    /// Waits until the last request is said to wait for a module, and gives the words.
+    pub(super) fn waits(&mut self) -> Result<String> {
+        let found = self
+            .guest
+            .until("the request says what it waits for", SOON, "ouroctl explain last | grep -i -m 1 'module\\|plug'");
+        match found {
+            Ok(words) => Ok(words),
+            Err(error) => bail!("{error}\n{}", self.guest.sh("ouroctl explain last")?),
+        }
+    }
+
     /// Pushes a module in and waits until the server knows it; the times are printed.
     pub(super) fn insert(&mut self, slot: &Slot, label: &str, id: &str) -> Result<Stick> {
+        self.insert_image(slot, label, id, &self.image(label))
+    }
+
+    /// The same with an image of one's own: a copy beside the first.
+    pub(super) fn insert_image(&mut self, slot: &Slot, label: &str, id: &str, image: &Path) -> Result<Stick> {
         let since = clock::now(&mut self.guest)?;
-        let stick = self.machine.plug(slot, id, &self.image(label))?;
+        let stick = self.machine.plug(slot, id, image)?;
+        let port = port(slot);
         let ready = |g: &mut crate::Guest| {
             let modules: ModulesDocument = g.json("ouroctl modules --output json")?;
-            Ok(modules.modules.into_iter().find(|m| m.label == label && m.state == ModuleState::Ready))
+            let is_it = |m: &ModuleView| m.label == label && m.state == ModuleState::Ready && m.port_link == port;
+            Ok(modules.modules.into_iter().find(is_it))
         };
-        let view = self.guest.eventually(&format!("{label} is announced"), SOON, ready)?;
+        let view = match self.guest.eventually(&format!("{label} is announced, in a port of {port:?}"), SOON, ready) {
+            Ok(view) => view,
+            Err(error) => bail!("{error}\n{}", self.guest.sh("ouroctl modules --output json")?),
+        };
         let chronicle = Chronicle::read(&mut self.guest, since)?;
         let card = chronicle.when(&["event add", "(pci)"])?;
         let event = chronicle.when_after(card, &["event add", "(block)"])?;
@@ -135,7 +103,7 @@ impl Journey<'_> {
     }
 
     /// Pulls a module out and waits until the server knows that it is gone.
-    fn remove(&mut self, stick: &Stick, label: &str) -> Result<()> {
+    pub(super) fn remove(&mut self, stick: &Stick, label: &str) -> Result<()> {
         let since = clock::now(&mut self.guest)?;
         self.machine.pull(stick)?;
         self.machine.wait_pulled(stick, SOON)?;
@@ -147,26 +115,28 @@ impl Journey<'_> {
         self.account.seen(&format!("{label} is gone"), figures)
     }
 
-    /// Waits until the server does not list the module, and looks that nothing of it is mounted.
-    fn gone(&mut self, label: &str) -> Result<()> {
+    /// Waits until the server does not list the module, and looks that nothing is mounted but what it lists.
+    pub(super) fn gone(&mut self, label: &str) -> Result<()> {
         let gone = |g: &mut crate::Guest| {
             let modules: ModulesDocument = g.json("ouroctl modules --output json")?;
-            Ok((!modules.modules.iter().any(|m| m.label == label)).then_some(()))
+            Ok((!modules.modules.iter().any(|m| m.label == label)).then_some(modules))
         };
-        self.guest.eventually(&format!("{label} is gone"), SOON, gone)?;
+        let listed = self.guest.eventually(&format!("{label} is gone"), SOON, gone)?;
         let agent = self.agent_process()?;
         let mounts = self.guest.sh(&format!("cat /proc/{agent}/mountinfo"))?;
-        let left = mounts
-            .lines()
-            .filter(|line| line.contains("/var/lib/ouroboros/agent/") && line.contains("nvme"))
-            .collect::<Vec<_>>();
-        // The unit's own state folder is a mount of the root disk.
-        let left: Vec<_> = left.into_iter().filter(|line| line.contains("/mounts/")).collect();
+        // A mount's folder begins with its slot.
+        let listed = |line: &str| listed.modules.iter().any(|m| line.contains(&format!("/agent/mounts/{}-", m.slot)));
+        let left: Vec<_> = mounts.lines().filter(|line| line.contains("/agent/mounts/") && !listed(line)).collect();
         ensure!(left.is_empty(), "still mounted: {left:?}");
         Ok(())
     }
 
-    fn image(&self, label: &str) -> PathBuf {
+    pub(super) fn image(&self, label: &str) -> PathBuf {
         self.modules.join(format!("{}.img", label.trim_start_matches("OURO-").to_lowercase()))
     }
+}
+
+/// What a slot's port was stated to carry.
+fn port(slot: &Slot) -> Option<PcieLink> {
+    PcieLink::new(slot.gt_per_s.parse().ok()?, slot.width.into())
 }

@@ -6,6 +6,9 @@ use crate::{LABEL, LUGGAGE};
 use anyhow::{Result, ensure};
 use ouro_common::document::NodesDocument;
 
+/// The agent's configuration: with two processors and two slots, a step has one processor.
+pub(super) const CONFIG: &str = "slots = 2\\n";
+
 impl Journey<'_> {
     /// Puts what `make install` made on the guest's root, and the luggage beside it.
     pub(super) fn install(&mut self) -> Result<()> {
@@ -33,6 +36,7 @@ impl Journey<'_> {
         guest.sh(
             "OUROBOROS_HOME=/var/lib/ouroboros/agent ouro-agent join 127.0.0.1:7443 --token-file /var/lib/ouroboros/server/join-token",
         )?;
+        guest.sh(&format!("printf '{CONFIG}' > /var/lib/ouroboros/agent/agent.toml"))?;
         guest.sh(&format!("cp -r /{LUGGAGE}/containers /var/lib/ouroboros/agent/modules"))?;
         let folder = "/etc/systemd/system/ouro-agent.service.d";
         guest.sh(&format!("mkdir -p {folder} && printf '[Service]\\nEnvironment=ORT_DYLIB_PATH=/{LUGGAGE}/libonnxruntime.so\\n' > {folder}/onnxruntime.conf"))?;
@@ -60,6 +64,14 @@ impl Journey<'_> {
             let nodes: Option<NodesDocument> = g.ask("ouroctl nodes --output json")?;
             let mut nodes = nodes.into_iter().flat_map(|d| d.nodes);
             Ok(nodes.find(|n| n.session == "online" && n.containers.len() > 2).map(|n| n.name))
+        })
+    }
+
+    /// Waits until the node is online, whatever it has.
+    pub(super) fn online_again(&mut self) -> Result<()> {
+        self.guest.eventually("the node is online again", SOON, |g| {
+            let nodes: Option<NodesDocument> = g.ask("ouroctl nodes --output json")?;
+            Ok(nodes.into_iter().flat_map(|d| d.nodes).any(|n| n.session == "online").then_some(()))
         })
     }
 

@@ -43,12 +43,42 @@ impl Machine {
     /// # Errors
     /// When QEMU refuses.
     pub fn plug(&mut self, slot: &Slot, id: &str, image: &Path) -> Result<Stick> {
-        // An old-style drive: only such a one can be taken away while its controller stays.
+        self.add_medium(id, image, "")?;
+        self.add_controller(slot, id)
+    }
+
+    /// An old-style drive: only such a one can be taken away while its controller stays.
+    fn add_medium(&mut self, id: &str, image: &Path, more: &str) -> Result<()> {
         let file = image.display().to_string().replace(',', ",,");
-        self.human(&format!("drive_add 0 if=none,id=medium-{id},file={file},format=raw,cache=writethrough"))?;
+        self.human(&format!("drive_add 0 if=none,id=medium-{id},file={file},format=raw,cache=writethrough{more}"))
+    }
+
+    fn add_controller(&mut self, slot: &Slot, id: &str) -> Result<Stick> {
         let device = json!({ "driver": "nvme", "id": id, "bus": slot.id, "drive": format!("medium-{id}"), "serial": id });
         self.monitor.execute("device_add", &device, PATIENCE)?;
         Ok(Stick { id: id.into() })
+    }
+
+    /// The same with a stick that does so few operations a second.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn plug_slow(&mut self, slot: &Slot, id: &str, image: &Path, operations_per_s: u32) -> Result<Stick> {
+        self.add_medium(id, image, &format!(",throttling.iops-total={operations_per_s}"))?;
+        self.add_controller(slot, id)
+    }
+
+    /// Lets a slow stick be as fast as the others.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn speed_up(&mut self, stick: &Stick) -> Result<()> {
+        let mut limits = json!({ "device": format!("medium-{}", stick.id) });
+        for limit in ["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"] {
+            limits[limit] = json!(0);
+        }
+        self.monitor.execute("block_set_io_throttle", &limits, PATIENCE)?;
+        Ok(())
     }
 
     /// Presses the slot's button: the guest's kernel will power it down, whatever uses the stick.
