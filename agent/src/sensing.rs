@@ -27,6 +27,7 @@ pub mod readings;
 mod round;
 pub mod rtt;
 pub mod scan;
+pub mod speeds;
 mod thermal;
 
 /// What a report is made with besides the root.
