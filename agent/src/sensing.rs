@@ -28,6 +28,7 @@ pub mod resident;
 mod round;
 pub mod rtt;
 pub mod scan;
+pub mod speeds;
 mod thermal;
 
 /// What a report is made with besides the root.

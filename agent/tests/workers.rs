@@ -155,7 +155,7 @@ async fn a_program_that_is_no_worker_is_a_failure_to_load() {
 
 #[tokio::test]
 async fn a_missing_onnx_runtime_is_said_with_its_remedy() {
-    let order = ProbeOrder { onnxruntime: Some("/nowhere/libonnxruntime.so".into()), runtimes: true, measure: false };
+    let order = ProbeOrder { onnxruntime: Some("/nowhere/libonnxruntime.so".into()), runtimes: true, measure: None };
     let mut found = vec![];
     probe(&workers(), order, |finding| found.push(finding)).await.unwrap();
     let runtimes: Vec<_> = found.iter().filter_map(|f| if let Finding::Runtime(r) = f { Some(r) } else { None }).collect();

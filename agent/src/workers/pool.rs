@@ -58,13 +58,15 @@ impl From<Death> for RunFailure {
     }
 }
 
-/// How long a job's two phases took.
+/// How long a job's phases took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunTimes {
     /// Until the container was loaded; zero when it was.
     pub plug: Duration,
     /// The job itself.
     pub run: Duration,
+    /// Until the container was gone again; zero when it stays for the next job.
+    pub unplug: Duration,
 }
 
 struct Idle {
@@ -142,7 +144,7 @@ impl Pool {
             }
             Err(failure) => return Err(failure),
         }
-        Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug) })
+        Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug), unplug: Duration::ZERO })
     }
 
     /// A language model has one worker, and its jobs wait for each other.
