@@ -55,7 +55,7 @@ fuzz: prepare ## every parser of the sensors and model files against anything, f
 # The tests of `make test` that kill and cut, with more agents and for longer; they print what was killed and how all ended.
 test-faults: prepare ## kill everything at random for two minutes, cut all lines: what was acknowledged ends, nobody is blamed
 	@cargo build --locked --workspace --bins
-	@OURO_FAULT_AGENTS=6 OURO_FAULT_REQUESTS=300 OURO_FAULT_SECONDS=120 OURO_FAULT_SESSIONS=12 OURO_FAULT_SERVER_AWAY=8 OURO_FAULT_CUT=12 \
+	@OURO_FAULT_AGENTS=6 OURO_FAULT_REQUESTS=300 OURO_FAULT_SECONDS=120 OURO_FAULT_SESSIONS=200 OURO_FAULT_SERVER_AWAY=8 OURO_FAULT_CUT=12 \
 	    cargo test --locked -q -p ouro-tests --test faults -- --nocapture --test-threads=1
 
 test-arm: prepare ## a static build for phones, tested under emulation (outside CI: several minutes)

@@ -4,6 +4,7 @@
 //! request of this machine, others their own.
 
 mod forward;
+mod loaded;
 mod receive;
 mod release;
 mod service;

@@ -103,6 +103,7 @@ pub async fn describe(options: &ProfileOptions, figures: Figures, found: &Found)
     let config = &options.config;
     let Figures { known, unfit } = figures;
     let achieved = known.or(found.achieved);
+    let speeds = found.speeds.or_else(|| bench::read_speeds(&options.home.agent("bench.json")));
     let mut hardware = read_hardware(&options.root, achieved).await;
     if let Some(why) = unfit {
         let problem = format!("not measured: {why}; it is measured when that is over");
@@ -116,8 +117,8 @@ pub async fn describe(options: &ProfileOptions, figures: Figures, found: &Found)
         runtimes: found.runtimes(),
         bandwidth_bytes_per_s: achieved.map(|a| a.all_threads.read_bytes_per_s),
         flops_per_s: achieved.map(|a| a.flops_per_s),
-        disk_bytes_per_s: None,
-        hash_bytes_per_s: None,
+        disk_bytes_per_s: speeds.and_then(|s| s.disk_bytes_per_s),
+        hash_bytes_per_s: speeds.and_then(|s| s.hash_bytes_per_s),
         slots: config.slots(logical_cpus()),
         first_pass_model: first_pass_model(config),
         hardware,

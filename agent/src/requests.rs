@@ -9,6 +9,6 @@ mod view;
 pub(crate) use journal::unknown;
 pub use journal::{Accepted, Incoming, Journal};
 pub use live::{Live, LiveState, Stage};
-pub use record::{Ended, Progress, Record};
+pub use record::{Ended, Heard, Progress, Record};
 pub use runner::{Requests, RequestsOptions};
 pub use view::{result_document, row, trace_document};

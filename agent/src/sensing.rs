@@ -24,9 +24,11 @@ mod pressure;
 #[cfg(test)]
 pub(crate) mod properties;
 pub mod readings;
+pub mod resident;
 mod round;
 pub mod rtt;
 pub mod scan;
+pub mod speeds;
 mod thermal;
 
 /// What a report is made with besides the root.

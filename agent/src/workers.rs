@@ -7,5 +7,5 @@ pub(crate) mod process;
 pub mod protocol;
 pub(crate) mod sandbox;
 
-pub use pool::{Pool, PoolOptions, RunFailure, RunTimes};
+pub use pool::{Kept, Pool, PoolOptions, RunFailure, RunTimes};
 pub use process::WorkerOptions;

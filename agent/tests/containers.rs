@@ -193,6 +193,45 @@ async fn an_honest_container_sees_its_inputs_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn its_processor_time_is_counted_and_kept_and_no_dead_process_stays() {
+    let Some(ground) = Ground::new("time").await else { return };
+    let before = ground.runtime.cpu_time();
+    ground.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo x > /out/out", "").await.output();
+    let used = ground.runtime.cpu_time() - before;
+    assert!(used > Duration::from_millis(50), "{used:?}");
+    ground.run("echo x > /out/out", "").await.output();
+    assert!(ground.runtime.cpu_time() > before + used, "the one that had ended is counted still");
+    // A runtime that was tried in vain, too, leaves none.
+    let dead = |id: &str| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        rest.starts_with(&format!("Z {} ", std::process::id()))
+    };
+    let dead: Vec<_> = fs::read_dir("/proc").unwrap().flatten().filter(|e| dead(&e.file_name().to_string_lossy())).collect();
+    assert!(dead.is_empty(), "{dead:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_hangs_is_named_and_the_next_is_taken() {
+    let Some(ground) = Ground::new("hangs").await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let hanging = folder.path().join("hanging");
+    fs::write(&hanging, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    fs::set_permissions(&hanging, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let with = |runtimes: &[&str]| OciOptions {
+        runtimes: [&[hanging.to_str().unwrap()], runtimes].concat().into_iter().map(String::from).collect(),
+        ..options(folder.path(), &format!("{}-2", ground.agent))
+    };
+    let alone = find(with(&[])).await;
+    assert!(
+        alone.runtime.is_none() && alone.says.detail.starts_with("hanging --version: it hangs"),
+        "{}",
+        alone.says.detail
+    );
+    assert!(find(with(&["crun", "runc"])).await.says.available);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_reaches_outside_is_refused() {
     let Some(ground) = Ground::new("outside").await else { return };
     let cases = [

@@ -3,6 +3,8 @@
 use ouro_agent::logs::LogWriter;
 use ouro_agent::modules::{Installed, Source, builtin_container};
 use ouro_agent::runtimes::Job;
+use ouro_agent::sensing::host_root::HostRoot;
+use ouro_agent::sensing::resident::resident_bytes;
 use ouro_agent::workers::probe::{Finding, probe};
 use ouro_agent::workers::protocol::ProbeOrder;
 use ouro_agent::workers::{Pool, PoolOptions, RunFailure, WorkerOptions};
@@ -72,6 +74,53 @@ async fn a_worker_stays_loaded_and_a_refused_job_does_not_cost_it() {
     assert!(pool.ids().is_empty(), "an idle worker past its time is given up");
 }
 
+/// Memory comes back because the process ends: what waited is gone from the kernel's list, what was pinned is not, and what works
+/// is not disturbed.
+#[tokio::test]
+async fn unloading_ends_the_process_and_pinning_keeps_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (pool, cancel, installed) = (pool(Duration::ZERO), CancellationToken::new(), noop());
+    let digest = installed.container.digest;
+    let host = HostRoot::live();
+    let memory = |id: u32| resident_bytes(&host, &id.to_string());
+    let gone = async |id: u32| {
+        let start = Instant::now();
+        while memory(id).is_some() {
+            assert!(start.elapsed() < Duration::from_secs(10), "worker {id} still has memory");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(pool.plug(&installed, &LogWriter::nowhere()).await.unwrap());
+    let [kept] = pool.kept()[..] else { panic!("{:?}", pool.kept()) };
+    assert!(memory(kept.process).unwrap() > 100_000 && kept.idle.is_some() && kept.digest == digest);
+    pool.pin(digest, true);
+    pool.tidy(|_, _| true);
+    assert_eq!((pool.ids(), pool.pinned()), (vec![kept.process], vec![digest]), "it is past its time, and pinned");
+    pool.unload(&digest);
+    assert!(pool.ids().is_empty() && pool.pinned().is_empty());
+    gone(kept.process).await;
+
+    let running = {
+        let (pool, installed, job) = (pool.clone(), installed.clone(), job(home.path(), serde_json::json!({"sleep_ms": 1500})));
+        tokio::spawn(async move { pool.run(&installed, job, None, &LogWriter::nowhere(), &cancel).await })
+    };
+    let start = Instant::now();
+    let busy = loop {
+        match pool.kept().first() {
+            Some(kept) if start.elapsed() > Duration::from_millis(500) => break *kept,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!(busy.idle, None);
+    pool.unload(&digest);
+    assert_eq!(pool.ids(), [busy.process], "it works on");
+    running.await.unwrap().unwrap();
+    assert!(pool.ids().is_empty(), "and ends when it is done");
+    gone(busy.process).await;
+    assert!(pool.plug(&installed, &LogWriter::nowhere()).await.unwrap(), "it may come back");
+    assert_eq!(pool.ids().len(), 1);
+}
+
 #[tokio::test]
 async fn an_abort_is_evidence_and_a_kill_is_none() {
     let (crash, _, _) = disturbed(|worker, _| kill_process(worker, Signal::ABORT).unwrap()).await;
@@ -106,7 +155,7 @@ async fn a_program_that_is_no_worker_is_a_failure_to_load() {
 
 #[tokio::test]
 async fn a_missing_onnx_runtime_is_said_with_its_remedy() {
-    let order = ProbeOrder { onnxruntime: Some("/nowhere/libonnxruntime.so".into()), runtimes: true, measure: false };
+    let order = ProbeOrder { onnxruntime: Some("/nowhere/libonnxruntime.so".into()), runtimes: true, measure: None };
     let mut found = vec![];
     probe(&workers(), order, |finding| found.push(finding)).await.unwrap();
     let runtimes: Vec<_> = found.iter().filter_map(|f| if let Finding::Runtime(r) = f { Some(r) } else { None }).collect();

@@ -8,6 +8,7 @@ mod explain;
 mod login;
 mod logs;
 mod man;
+mod model;
 mod module;
 mod modules;
 mod node;
@@ -50,6 +51,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Module(module::Verb),
     Modules(modules::Arguments),
+    /// What this machine's agent has in memory: list, load, unload, pin
+    #[command(subcommand)]
+    Model(model::Verb),
     /// Decide about nodes: drain, approve, quarantine, remove, label
     #[command(subcommand)]
     Node(node::Verb),
@@ -84,6 +88,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<E
         Command::Requests(arguments) => requests::run(&arguments, context).await,
         Command::Cancel(arguments) => cancel::run(&arguments, context).await,
         Command::Module(verb) => module::run(verb, context).await,
+        Command::Model(verb) => model::run(verb, context).await,
         Command::Modules(arguments) => modules::run(&arguments, context).await,
         Command::Node(verb) => node::run(verb, context).await,
         Command::Poison(verb) => poison::run(verb, context).await,

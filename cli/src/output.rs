@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod fault;
 pub(crate) mod fleet_summary;
 pub(crate) mod graph;
+pub(crate) mod loaded;
 pub(crate) mod logs;
 pub(crate) mod module;
 pub(crate) mod module_devices;

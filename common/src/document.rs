@@ -2,6 +2,7 @@
 
 pub use fleet::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument, TrustedKeyView, TrustedKeysDocument};
 pub use history::{EventsDocument, FleetEvent, PoisonDeath, PoisonDocument, PoisonEntry};
+pub use loaded::{LoadedDocument, LoadedView};
 pub use plan::{PlanDocument, PlannedStep};
 pub use request::{RequestRow, RequestsDocument, ResultDocument};
 pub use trace::{
@@ -10,6 +11,7 @@ pub use trace::{
 
 mod fleet;
 mod history;
+mod loaded;
 mod plan;
 mod request;
 mod trace;

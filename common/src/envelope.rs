@@ -17,6 +17,8 @@ pub const MAX_PROMPT_BYTES: usize = 1024 * 1024;
 pub const MAX_INPUTS: usize = 64;
 /// The time a request gets when it names no deadline.
 pub const DEFAULT_BUDGET_MS: u64 = 600_000;
+/// The priority of a request that says nothing of it, of 0 to 9.
+pub const DEFAULT_PRIORITY: u8 = 5;
 /// The tag that holds the prompt.
 pub const PROMPT_TAG: &str = "prompt";
 /// Results up to this size, summed over a step's outputs, ride in the result and are stored in the commit.
@@ -239,6 +241,26 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// A request with nothing but a prompt: public, in real time, of middling priority, with the usual time, its id for a key.
+    pub fn new(id: RequestId, principal: Principal, prompt: impl Into<String>) -> Self {
+        Self {
+            version: PROTOCOL_VERSION,
+            id,
+            idempotency_key: id.to_string(),
+            principal,
+            privacy: Privacy::Public,
+            mode: Mode::Realtime,
+            priority: DEFAULT_PRIORITY,
+            budget_ms: DEFAULT_BUDGET_MS,
+            offload: vec![],
+            first_pass: None,
+            traceparent: None,
+            prompt: prompt.into(),
+            inputs: vec![],
+            approved_plan: None,
+        }
+    }
+
     /// The digest of what was asked: two submissions with one idempotency key must agree in it.
     ///
     /// It covers the prompt, the inputs, and what decides where they may run; not the identity, the time or the route.
@@ -265,22 +287,7 @@ mod tests {
     use super::*;
 
     fn envelope(prompt: &str) -> Envelope {
-        Envelope {
-            version: PROTOCOL_VERSION,
-            id: RequestId::from_parts(1, [1; 10]),
-            idempotency_key: "k".into(),
-            principal: Principal::Operator("admin".into()),
-            privacy: Privacy::Public,
-            mode: Mode::Realtime,
-            priority: 5,
-            budget_ms: DEFAULT_BUDGET_MS,
-            offload: vec![],
-            first_pass: None,
-            traceparent: None,
-            prompt: prompt.into(),
-            inputs: vec![],
-            approved_plan: None,
-        }
+        Envelope::new(RequestId::from_parts(1, [1; 10]), Principal::Operator("admin".into()), prompt)
     }
 
     #[test]

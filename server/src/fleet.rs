@@ -73,6 +73,8 @@ struct Session {
     socket: Option<PeerSocket>,
     /// What the kernel said last; its rate is the last one that the network set.
     measured: Option<TcpFigures>,
+    /// The rates of the last transfers, to the node and from it.
+    carried: Carried,
     ping: Option<(u64, std::time::Instant)>,
     told: BTreeSet<AttemptKey>,
 }
@@ -108,16 +110,31 @@ fn differ(a: &TcpFigures, b: &TcpFigures) -> bool {
     rate || apart(a.srtt.as_secs_f64(), b.srtt.as_secs_f64()) || apart(a.rttvar.as_secs_f64(), b.rttvar.as_secs_f64())
 }
 
-/// The link as the kernel measured it, or as pings did. The way up is not measured from here.
+/// What transfers of blobs have shown of a link, bytes per second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Carried {
+    down_bytes_per_s: Option<f64>,
+    up_bytes_per_s: Option<f64>,
+}
+
+/// A smoothed rate; whether it has become another one.
+fn smooth(rate: &mut Option<f64>, sample: f64) -> bool {
+    let next = rate.map_or(sample, |before| 0.75 * before + 0.25 * sample);
+    let moved = rate.is_none_or(|before| (before - next).abs() > SAME * before.max(next));
+    *rate = Some(next);
+    moved
+}
+
+/// The link as the kernel measured it, or as pings did; its rates as transfers have shown them.
 fn link(session: &Session) -> Option<LinkFactors> {
     let kernel = session.measured.map(|m| (m.srtt.as_secs_f64(), m.rttvar.as_secs_f64()));
     let (srtt_s, rttvar_s) = kernel.or(session.round_trip.map(|r| (r.srtt_s, r.rttvar_s)))?;
-    let down = session.measured.and_then(|m| m.delivered_bytes_per_s);
+    let down = session.measured.and_then(|m| m.delivered_bytes_per_s).or(session.carried.down_bytes_per_s);
     Some(LinkFactors {
         srtt_s,
         rttvar_s,
         down_bytes_per_s: down.unwrap_or(UNMEASURED_BYTES_PER_S),
-        up_bytes_per_s: UNMEASURED_BYTES_PER_S,
+        up_bytes_per_s: session.carried.up_bytes_per_s.unwrap_or(UNMEASURED_BYTES_PER_S),
     })
 }
 
@@ -160,6 +177,7 @@ impl Fleet {
             round_trip: None,
             socket: entry.socket,
             measured: None,
+            carried: Carried::default(),
             ping: None,
             told: BTreeSet::new(),
         };
@@ -246,6 +264,26 @@ impl Fleet {
                 session.measured = Some(figures);
                 self.touch(*node);
             }
+        }
+    }
+
+    /// A blob came from a node at this rate. `held_up`: somebody slower took it, so that the line could do at least that.
+    pub fn came_up(&self, node: NodeId, bytes_per_s: f64, held_up: bool) {
+        self.carried(node, |carried| match carried.up_bytes_per_s {
+            Some(known) if held_up && bytes_per_s <= known => false,
+            _ => smooth(&mut carried.up_bytes_per_s, bytes_per_s),
+        });
+    }
+
+    /// The kernel sent a blob to a node at this rate.
+    pub fn went_down(&self, node: NodeId, bytes_per_s: f64) {
+        self.carried(node, |carried| smooth(&mut carried.down_bytes_per_s, bytes_per_s));
+    }
+
+    fn carried(&self, node: NodeId, change: impl FnOnce(&mut Carried) -> bool) {
+        let moved = self.table().get_mut(&node).is_some_and(|session| change(&mut session.carried));
+        if moved {
+            self.touch(node);
         }
     }
 
@@ -347,6 +385,27 @@ mod tests {
         assert_eq!(fleet.silent(Instant(20_000), SILENT_AFTER), vec![(node, 7)]);
         fleet.heard(node, 6, None, Instant(20_000));
         assert_eq!(fleet.silent(Instant(20_000), SILENT_AFTER).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn transfers_show_what_a_line_carries() {
+        let fleet = Fleet::default();
+        let node = NodeId::from_parts(1, [1; 10]);
+        let (sender, _commands) = mpsc::channel(4);
+        let run = AgentRunId::from_parts(1, [1; 10]);
+        fleet.open(node, Entry { epoch: 7, run, socket: None }, sender, Instant(0));
+        fleet.ping_all(|| 42);
+        fleet.pong(node, 42);
+        let up = || fleet.session(node).unwrap().link.unwrap().up_bytes_per_s;
+        assert_eq!(up(), UNMEASURED_BYTES_PER_S);
+        fleet.came_up(node, 1e6, false);
+        assert_eq!(up(), 1e6);
+        fleet.came_up(node, 1e3, true);
+        assert_eq!(up(), 1e6, "whoever took it was slow");
+        fleet.came_up(node, 2e6, true);
+        assert_eq!(up(), 1.25e6);
+        fleet.went_down(node, 4e6);
+        assert_eq!(fleet.session(node).unwrap().link.unwrap().down_bytes_per_s, 4e6);
     }
 
     #[tokio::test]

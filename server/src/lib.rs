@@ -7,6 +7,7 @@ pub mod command;
 pub mod daemon;
 pub mod explain;
 pub mod fleet;
+pub mod handover;
 pub mod init;
 pub mod interpreter;
 pub mod lock;

@@ -173,6 +173,12 @@ pub trait Store: Send + Sync {
     /// Forgets that `node` holds tags (all, or one digest); producers whose tag is still needed and now held nowhere become ready again.
     async fn drop_holder(&self, node: NodeId, digest: Option<Digest>) -> Result<usize, StoreError>;
 
+    /// Blobs with their sizes in bytes that open requests still need and only this node and others that leave hold, at most `limit`.
+    async fn held_alone(&self, node: NodeId, limit: usize) -> Result<Vec<(Digest, u64)>, StoreError>;
+
+    /// Writes into the fleet's events that a draining node can be switched off.
+    async fn note_drained(&self, node: NodeId) -> Result<(), StoreError>;
+
     /// The server's disk has these bytes now: steps that missed them go on, and the requests whose answer they are, which are
     /// returned, are done.
     async fn keep_on_server(&self, digest: Digest) -> Result<Vec<RequestId>, StoreError>;

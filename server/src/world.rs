@@ -2,6 +2,7 @@
 
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
+use crate::handover::Handovers;
 use crate::interpreter::Interpreter;
 use crate::log_calls::LogCalls;
 use crate::offers;
@@ -33,6 +34,8 @@ pub struct World {
     pub fleet: Fleet,
     /// Blobs in transit.
     pub relay: Relay,
+    /// What nodes that leave hand over.
+    pub handovers: Handovers,
     /// Questions to nodes about what steps said.
     pub log_calls: LogCalls,
     /// Who watches what.
@@ -114,6 +117,7 @@ impl World {
             blobs: parts.blobs,
             fleet: Fleet::default(),
             relay: Relay::default(),
+            handovers: Handovers::default(),
             log_calls: LogCalls::default(),
             watchers: Watchers::default(),
             interpreter: parts.interpreter,

@@ -30,11 +30,15 @@ fn fleet() -> Option<Fleet> {
 
 /// Asks for so many lines.
 fn ask(fleet: &Fleet, lines: u32) -> RequestId {
+    ask_for(fleet, "talker", &lines.to_string())
+}
+
+fn ask_for(fleet: &Fleet, container: &str, prompt: &str) -> RequestId {
     let mut client = fleet.client();
     let asking = client.asking();
-    let talker = client.wait_for(async { asking.container("talker").await }).unwrap();
-    let plan = single_step(&talker, json!({}));
-    client.submit(&Envelope { approved_plan: Some(plan), ..request(&lines.to_string(), &[]) }, &[]).unwrap()
+    let container = client.wait_for(async { asking.container(container).await }).unwrap();
+    let plan = single_step(&container, json!({}));
+    client.submit(&Envelope { approved_plan: Some(plan), ..request(prompt, &[]) }, &[]).unwrap()
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn what_a_step_says_is_read_while_it_runs_and_afterwards() {
     assert_eq!((said.len(), &document["schema"]), (21, &json!("ouroboros.logs/1")));
     assert!(said.contains(&json!({"step": "s1", "attempt": 1, "node": "attic", "text": "line 20"})), "{document}");
     let _ = operator.run(&["logs", "last/s1"]).exits(0).says("line 20");
-    let _ = operator.run(&["logs", "last/s9"]).exits(1).says("has no step s9").says("its steps: s1");
+    let _ = operator.run(&["logs", &format!("{id}/s9")]).exits(1).says("has no step s9").says("its steps: s1");
     let _ = operator.run(&["logs", "last/S 9"]).exits(2);
     let _ = operator.run(&["logs", "0000-0000"]).exits(1).says("there is no request");
 
@@ -72,6 +76,11 @@ fn what_a_step_says_is_read_while_it_runs_and_afterwards() {
     fleet.node("attic").start();
     fleet.wait_online("attic");
     let _ = operator.run(&["logs", "last"]).exits(0).says("line 20");
+    // Most steps say nothing, and that is no error.
+    let silent = ask_for(&fleet, "noop", "quietly");
+    assert_eq!(client.finished(silent).state, RequestState::Done);
+    let quiet = operator.run(&["logs", "last"]).exits(0).says("it said nothing, or that is more than a day ago");
+    assert_eq!(quiet.stdout, "");
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn each_hostile_program_ends_with_what_it_did_and_its_nodes_live_on() {
 
 #[test]
 fn a_cancelled_program_goes_with_all_its_children() {
-    let script = "trap '' TERM; for n in 1 2 3; do (trap '' TERM; sleep 4242 & sleep 4242) & done; echo begun; sleep 4242";
+    let script = "trap '' TERM; for n in 1 2 3; do (trap '' TERM; sleep 4747 & sleep 4747) & done; echo begun; sleep 4747";
     let Some(fleet) = fleet(&["attic"], &[Program::script("tree", &["/bin/sh", "-c", script])]) else {
         return;
     };

@@ -4,8 +4,8 @@ use super::forward::{self, refuse};
 use super::receive::{receive_envelope, receive_request};
 use super::watch::follow;
 use crate::clock::unix_ms;
-use crate::requests::{Accepted, Progress, Record, Requests, row, trace_document};
-use ouro_common::document::{RequestRow, RequestsDocument};
+use crate::requests::{Accepted, Heard, Progress, Record, Requests, row, trace_document};
+use ouro_common::document::{RequestRow, RequestsDocument, TraceDocument};
 use ouro_common::envelope::Principal;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{NodeId, RequestId};
@@ -81,7 +81,12 @@ impl LocalRequests {
         if record.progress == Progress::Offloaded {
             let id = record.envelope.id.to_string();
             match forward::trace(self.requests.link(), &id, explained).await {
-                Ok(document) => return Ok(Response::new(document)),
+                Ok(document) => {
+                    if let Ok(trace) = read_document::<TraceDocument>(Some(&document), "ouroboros.trace/1") {
+                        self.requests.hear(record.envelope.id, |_| Heard::of_trace(&trace));
+                    }
+                    return Ok(Response::new(document));
+                }
                 Err(status) if explained => return Err(status),
                 // What is known here is better than nothing.
                 Err(status) => tracing::debug!(%status, "the server's trace could not be had"),
@@ -90,7 +95,7 @@ impl LocalRequests {
         Ok(Response::new(document("ouroboros.trace/1", &trace_document(&record, unix_ms()))))
     }
 
-    /// What the server lists for this node and this user.
+    /// What the server lists for this node and this user; nothing where it cannot be asked.
     async fn there(&self, caller: Caller, limit: usize) -> Vec<RequestRow> {
         let Ok(mut client) = forward::client(self.requests.link()) else {
             return vec![];
@@ -205,7 +210,12 @@ impl Api for LocalRequests {
         let mut rows: BTreeMap<RequestId, RequestRow> =
             ids.filter_map(|id| journal.read(id).ok()).map(|r| (r.envelope.id, row(&r, now))).collect();
         // About a request that was offloaded the server knows more.
-        rows.extend(self.there(caller, limit).await.into_iter().map(|r| (r.id, r)));
+        for known in self.there(caller, limit).await {
+            if rows.get(&known.id).is_some_and(|here| here.state != known.state) {
+                self.requests.hear(known.id, |_| Heard::of(&known));
+            }
+            rows.insert(known.id, known);
+        }
         let requests = rows.into_values().rev().take(limit).collect();
         let list = RequestsDocument { schema: "ouroboros.requests/1".into(), requests };
         Ok(Response::new(document("ouroboros.requests/1", &list)))

@@ -2,11 +2,12 @@
 
 use super::forward::client;
 use crate::clock::unix_ms;
-use crate::requests::{Live, LiveState, Progress, Requests, Stage, result_document};
+use crate::requests::{Heard, Live, LiveState, Progress, Requests, Stage, result_document};
 use crate::uplink::call_fault;
+use ouro_common::document::ResultDocument;
 use ouro_common::error::FaultCode;
 use ouro_common::id::RequestId;
-use ouro_proto::convert::{document, status_of};
+use ouro_proto::convert::{document, read_document, status_of};
 use ouro_proto::wire;
 use ouro_proto::wire::watch_event::Body;
 use std::time::Duration;
@@ -84,6 +85,28 @@ async fn here(live: Live, after: u64, events: &Events) -> Option<()> {
     }
 }
 
+/// The end that an event tells of, as far as it can be read.
+fn end_told(event: &wire::WatchEvent) -> Option<Option<ResultDocument>> {
+    match &event.body {
+        Some(Body::Finished(finished)) => Some(read_document(finished.result.as_ref(), "ouroboros.result/1").ok()),
+        _ => None,
+    }
+}
+
+/// Keeps how the request ended, for when the server is away.
+fn hear(requests: &Requests, id: RequestId, result: Option<&ResultDocument>) {
+    let Some(result) = result else { return };
+    requests.hear(id, |record| match &result.trace {
+        Some(trace) => Heard::of_trace(trace),
+        None => Heard {
+            state: result.state,
+            elapsed_ms: unix_ms().saturating_sub(record.submitted_unix_ms),
+            steps_done: 0,
+            steps_total: 0,
+        },
+    });
+}
+
 /// Passes on what the server says; when it is away, says so and asks again.
 async fn there(requests: &Requests, id: RequestId, after: u64, events: &Events) -> Option<()> {
     let (mut after, mut told) = (after, false);
@@ -98,9 +121,12 @@ async fn there(requests: &Requests, id: RequestId, after: u64, events: &Events) 
                         if let Some(Body::Chunk(chunk)) = &event.body {
                             after = chunk.offset + chunk.data.len() as u64;
                         }
-                        let over = matches!(event.body, Some(Body::Finished(_)));
+                        let over = end_told(&event);
+                        if let Some(result) = &over {
+                            hear(requests, id, result.as_ref());
+                        }
                         events.send(Ok(event)).await.ok()?;
-                        if over {
+                        if over.is_some() {
                             return Some(());
                         }
                     }

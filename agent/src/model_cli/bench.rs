@@ -162,7 +162,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         let beginning = session.sequence().clone();
         let decoding = rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&mut session, &[token(&decoder, i)])))?;
         decode = better(decode, decoding);
-        resident_bytes = resident_bytes.or_else(|| resident(&host));
+        resident_bytes = resident_bytes.or_else(|| crate::sensing::resident::resident_bytes(&host, "self"));
         for (index, &size) in args.batch.iter().enumerate() {
             let measured = batch(&decoder, &beginning, size, args.decode)?;
             match batches.get_mut(index) {
@@ -197,12 +197,6 @@ fn text(host: &HostRoot, path: &str) -> Option<String> {
 
 fn load(host: &HostRoot) -> Option<f64> {
     text(host, "loadavg")?.split_whitespace().next()?.parse().ok()
-}
-
-fn resident(host: &HostRoot) -> Option<u64> {
-    let status = text(host, "self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 fn table(f: &Figures) -> String {

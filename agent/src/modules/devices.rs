@@ -201,7 +201,14 @@ impl Devices {
                 self.begin(slot, insertion, move || Outcome::Probed(probe(&device)));
                 false
             }
-            Action::Mount { slot, probe } => self.mount(slot, probe),
+            Action::Mount { slot, probe } => {
+                let waited = self.known.get(&slot).is_some_and(|known| !matches!(known.stage, Stage::Waiting(_, Waiting::Judgement)));
+                if waited {
+                    // For a person: that is nobody's slowness.
+                    self.since.insert(slot.clone(), event);
+                }
+                self.mount(slot, probe)
+            }
             Action::Wait { slot, probe, waiting } => {
                 tracing::info!(slot, label = probe.label, ?waiting, "a module waits");
                 self.stage(&slot, Stage::Waiting(probe, waiting))

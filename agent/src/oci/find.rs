@@ -52,7 +52,7 @@ pub struct Finding {
 }
 
 fn says(available: bool, detail: String) -> RuntimeAvailability {
-    RuntimeAvailability { runtime: "oci".into(), available, detail }
+    RuntimeAvailability { runtime: "oci".into(), available, detail, pending: false }
 }
 
 /// Removes what an earlier run of this agent left, then looks for a runtime that works. Takes as long as the runtimes do, at most
@@ -78,7 +78,7 @@ pub async fn find(options: OciOptions) -> Finding {
     let Ok(cgroups) = swept.await else {
         return no("what an earlier run left could not be removed; the agent's log says why".into());
     };
-    let roster = Roster::new(cgroups.clone(), &options.agent);
+    let roster = Roster::new(cgroups.clone(), &options.agent, &options.runs);
     let trial = Trial { options: &options, cgroups: &cgroups, roster: &roster };
     let mut problems = vec![];
     for name in &options.runtimes {

@@ -3,6 +3,7 @@
 
 use super::cgroup::Cgroups;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub(super) struct Roster {
     cgroups: Cgroups,
     agent: String,
+    runs: PathBuf,
     names: Arc<Mutex<Names>>,
 }
 
@@ -23,16 +25,16 @@ struct Names {
 }
 
 impl Roster {
-    /// Without containers.
-    pub(super) fn new(cgroups: Cgroups, agent: &str) -> Self {
-        Self { cgroups, agent: agent.into(), names: Arc::default() }
+    /// Without containers; `runs` is the folder in which theirs are.
+    pub(super) fn new(cgroups: Cgroups, agent: &str, runs: &Path) -> Self {
+        Self { cgroups, agent: agent.into(), runs: runs.into(), names: Arc::default() }
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A container is about to get its cgroup.
+    /// A container is about to get its folder and its cgroup.
     pub(super) fn enter(&self, name: &str) {
         self.names().running.insert(name.into(), Duration::ZERO);
     }
@@ -45,14 +47,16 @@ impl Roster {
         }
     }
 
-    /// A container's cgroup is gone. With the last one the agent's own goes too.
+    /// A container's folder and cgroup are gone. With the last ones the agent's own go too.
     pub(super) fn leave(&self, name: &str) {
         let mut names = self.names();
         let used = names.running.remove(name).unwrap_or_default();
         names.ended += used;
-        // Under the lock: a container that enters now makes the agent's cgroup anew.
+        // Under the lock: a container that enters now makes them anew.
         if names.running.is_empty() {
             self.cgroups.tidy(&self.agent);
+            // Where it is not empty, the next start looks into it.
+            let _ = std::fs::remove_dir(&self.runs);
         }
     }
 
@@ -75,7 +79,7 @@ mod tests {
     fn time_is_counted_while_a_container_runs_and_kept_when_it_has_ended() {
         let folder = tempfile::tempdir().unwrap();
         let line = format!("30 23 0:26 / {} rw shared:9 - cgroup2 none rw\n", folder.path().display());
-        let roster = Roster::new(Cgroups::parse(&line), "me");
+        let roster = Roster::new(Cgroups::parse(&line), "me", &folder.path().join("runs"));
         let stat = |name: &str, microseconds: u64| {
             let group = folder.path().join("ouroboros/me").join(name);
             fs::create_dir_all(&group).unwrap();

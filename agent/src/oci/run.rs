@@ -173,8 +173,9 @@ impl Oci {
         let largest = |port: &str| manifest.outputs.iter().find(|p| p.port.as_str() == port).and_then(|p| p.max_bytes);
         let limit = |port: &str| largest(port).unwrap_or(MAX_REQUEST_BYTES);
         collect(manifest, limit, &boxed.enclosure.output(), &order.job.folder.join("out"))?;
+        let ran = start.elapsed();
         boxed.close().await;
-        Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug) })
+        Ok(RunTimes { plug, run: ran.saturating_sub(plug), unplug: start.elapsed().saturating_sub(ran) })
     }
 
     async fn rootfs(&self, layers: &[LayerFile], allowed_bytes: u64) -> Result<RootFs, RunFailure> {
@@ -217,8 +218,9 @@ impl Oci {
         let machine = &self.machine;
         let name = format!("ouro-{}-{}-{}", machine.options.agent, std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let owner = bundle::owner(&machine.confinement);
-        let enclosure = Enclosure::make(&machine.options.runs, &name, plan.out_bytes, owner).map_err(rejected("its folder"))?;
         machine.roster.enter(&name);
+        let made = Enclosure::make(&machine.options.runs, &name, plan.out_bytes, owner);
+        let enclosure = made.inspect_err(|_| machine.roster.leave(&name)).map_err(rejected("its folder"))?;
         let boxed = Boxed { machine: machine.clone(), name, enclosure, first: None, tasks: self.tasks.clone(), closed: false };
         let inside = &boxed.enclosure;
         inside.bind(rootfs, &inside.rootfs()).map_err(rejected("its root filesystem"))?;
@@ -250,8 +252,6 @@ impl Oci {
     pub async fn tidy(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-        // Empty now; where it is not, the next start looks into it.
-        let _ = fs::remove_dir(&self.machine.options.runs);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::durable::{self, Keep};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
 use crate::sensing::readings::Sampler;
+use crate::sensing::speeds::Speeds;
 use ouro_common::device::{Achieved, Readings};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -22,6 +23,9 @@ const CROWDED: f64 = 0.9;
 const GLANCE: Duration = Duration::from_millis(300);
 /// How long the processor is watched before it counts as idle.
 const WATCHED: Duration = Duration::from_secs(2);
+
+/// The file of what was measured of disk and hashing.
+const SPEEDS_FILE: &str = "speeds.json";
 
 /// `bench.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +45,27 @@ pub(super) fn keep(path: &Path, achieved: Achieved) {
     let json = serde_json::to_vec_pretty(&Bench { machine: machine_key(), achieved }).unwrap_or_default();
     if let Err(error) = durable::write(path, &json, Keep::ThroughCrash) {
         tracing::warn!(%error, "the measurement could not be kept and is made again at the next start");
+    }
+}
+
+/// `speeds.json`, beside it.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptSpeeds {
+    machine: String,
+    speeds: Speeds,
+}
+
+/// What was measured of disk and hashing on this machine before; `path` is that of `bench.json`.
+pub(super) fn read_speeds(path: &Path) -> Option<Speeds> {
+    let kept: KeptSpeeds = serde_json::from_slice(&std::fs::read(path.with_file_name(SPEEDS_FILE)).ok()?).ok()?;
+    (kept.machine == machine_key()).then_some(kept.speeds)
+}
+
+/// Keeps it for the next start.
+pub(super) fn keep_speeds(path: &Path, speeds: Speeds) {
+    let json = serde_json::to_vec_pretty(&KeptSpeeds { machine: machine_key(), speeds }).unwrap_or_default();
+    if let Err(error) = durable::write(&path.with_file_name(SPEEDS_FILE), &json, Keep::ThroughCrash) {
+        tracing::warn!(%error, "the measurement of disk and hashing could not be kept");
     }
 }
 
@@ -121,6 +146,9 @@ mod tests {
         assert_eq!(read(&path), None);
         keep(&path, achieved(0.0));
         assert_eq!(read(&path), Some(achieved(0.0)));
+        let speeds = Speeds { disk_bytes_per_s: Some(2e9), hash_bytes_per_s: None };
+        keep_speeds(&path, speeds);
+        assert_eq!(read_speeds(&path), Some(speeds));
         let other = std::fs::read_to_string(&path).unwrap().replace(" threads", "0 threads");
         std::fs::write(&path, other).unwrap();
         assert_eq!(read(&path), None);

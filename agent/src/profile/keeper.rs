@@ -6,10 +6,12 @@
 
 use super::{Found, ProfileOptions, bench, read_hardware};
 use crate::sensing::doorbell::Doorbell;
+use crate::sensing::speeds::Speeds;
 use crate::steps::Steps;
 use crate::workers::probe::{Finding, probe};
 use crate::workers::protocol::ProbeOrder;
 use ouro_common::device::{Achieved, HardwareReport, Memory, NodeProfile, Power, Pressure, Thermal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -87,12 +89,27 @@ impl ProfileKeeper {
             let hardware = read_hardware(&self.options.profile.root, Some(achieved)).await;
             self.publish(hardware, "the machine was measured");
         }
+        if let Some(speeds) = found.speeds {
+            self.learn_speeds(speeds);
+        }
         let runtimes = found.runtimes();
         self.profile.send_if_modified(|profile| {
             let another = profile.runtimes != runtimes;
             if another {
                 tracing::info!("what is known of the runtimes is told anew");
                 *profile = Arc::new(NodeProfile { runtimes, ..NodeProfile::clone(profile) });
+            }
+            another
+        });
+    }
+
+    /// Takes over what was measured of disk and hashing.
+    fn learn_speeds(&self, speeds: Speeds) {
+        let (disk_bytes_per_s, hash_bytes_per_s) = (speeds.disk_bytes_per_s, speeds.hash_bytes_per_s);
+        self.profile.send_if_modified(|profile| {
+            let another = (profile.disk_bytes_per_s, profile.hash_bytes_per_s) != (disk_bytes_per_s, hash_bytes_per_s);
+            if another {
+                *profile = Arc::new(NodeProfile { disk_bytes_per_s, hash_bytes_per_s, ..NodeProfile::clone(profile) });
             }
             another
         });
@@ -111,19 +128,24 @@ impl ProfileKeeper {
             return;
         }
         let options = &self.options.profile;
-        let order = ProbeOrder { onnxruntime: None, runtimes: false, measure: true };
-        let mut measured = None;
-        let probed = probe(&options.workers, order, |finding| {
-            if let Finding::Measured(achieved) = finding {
-                measured = Some(achieved);
-            }
+        let file = options.home.agent("bench.json");
+        let order = ProbeOrder { onnxruntime: None, runtimes: false, measure: file.parent().map(PathBuf::from) };
+        let (mut measured, mut speeds) = (None, None);
+        let probed = probe(&options.workers, order, |finding| match finding {
+            Finding::Measured(achieved) => measured = Some(achieved),
+            Finding::Speeds(found) => speeds = Some(found),
+            Finding::Runtime(_) => {}
         });
         if let Err(why) = tokio::time::timeout(MEASURING, probed).await.unwrap_or_else(|_| Err("it hangs".into())) {
             tracing::warn!(why, "the machine could not be measured");
         }
+        if let Some(speeds) = speeds {
+            bench::keep_speeds(&file, speeds);
+            self.learn_speeds(speeds);
+        }
         let Some(achieved) = measured else { return };
         if bench::is_better(&achieved, before.as_ref()) {
-            bench::keep(&options.home.agent("bench.json"), achieved);
+            bench::keep(&file, achieved);
             let hardware = read_hardware(&options.root, Some(achieved)).await;
             self.publish(hardware, if has_figure { "measured again on an idle machine" } else { "measured on a busy machine" });
         }

@@ -3,6 +3,7 @@
 
 use super::bench;
 use crate::oci::{self, Oci, OciOptions};
+use crate::sensing::speeds::Speeds;
 use crate::workers::WorkerOptions;
 use crate::workers::probe::{Finding, probe};
 use crate::workers::protocol::ProbeOrder;
@@ -27,6 +28,8 @@ pub struct Found {
     known: Vec<RuntimeAvailability>,
     /// What was measured on the way.
     pub achieved: Option<Achieved>,
+    /// What was measured of disk and hashing.
+    pub speeds: Option<Speeds>,
 }
 
 impl Found {
@@ -34,7 +37,7 @@ impl Found {
     pub fn runtimes(&self) -> Vec<RuntimeAvailability> {
         let of = |name: &str| {
             let known = self.known.iter().find(|r| r.runtime == name).cloned();
-            known.unwrap_or_else(|| unavailable(name, "still being tried"))
+            known.unwrap_or_else(|| RuntimeAvailability { pending: true, ..unavailable(name, "still being tried") })
         };
         RUNTIMES.map(of).to_vec()
     }
@@ -51,7 +54,7 @@ impl Found {
 }
 
 fn unavailable(runtime: &str, why: &str) -> RuntimeAvailability {
-    RuntimeAvailability { runtime: runtime.into(), available: false, detail: why.into() }
+    RuntimeAvailability { runtime: runtime.into(), available: false, detail: why.into(), pending: false }
 }
 
 /// What the search needs.
@@ -115,7 +118,8 @@ async fn look_for_programs(options: OciOptions, slot: watch::Sender<Option<Oci>>
 }
 
 async fn look_in_a_worker(workers: WorkerOptions, onnxruntime: Option<PathBuf>, measure: Option<PathBuf>, found: watch::Sender<Found>) {
-    let order = ProbeOrder { onnxruntime, runtimes: true, measure: measure.is_some() };
+    let folder = measure.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
+    let order = ProbeOrder { onnxruntime, runtimes: true, measure: folder };
     let told = &found;
     let probed = probe(&workers, order, move |finding| match finding {
         Finding::Runtime(runtime) => told.send_modify(|found| found.learn(runtime)),
@@ -124,6 +128,12 @@ async fn look_in_a_worker(workers: WorkerOptions, onnxruntime: Option<PathBuf>, 
                 bench::keep(file, achieved);
             }
             told.send_modify(|found| found.achieved = Some(achieved));
+        }
+        Finding::Speeds(speeds) => {
+            if let Some(file) = &measure {
+                bench::keep_speeds(file, speeds);
+            }
+            told.send_modify(|found| found.speeds = Some(speeds));
         }
     });
     let outcome = tokio::time::timeout(PROBE_LIMIT, probed).await;

@@ -274,25 +274,13 @@ fn entry_of(record: &Record) -> Entry {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use ouro_common::envelope::{DEFAULT_BUDGET_MS, Mode, PROTOCOL_VERSION, Privacy};
     use ouro_common::id::NodeId;
 
     pub(in crate::requests) fn envelope(n: u64, uid: u32, key: &str, prompt: &str) -> Envelope {
+        let principal = Principal::Node { node: NodeId::from_parts(1, [1; 10]), uid };
         Envelope {
-            version: PROTOCOL_VERSION,
-            id: RequestId::from_parts(n, [n as u8; 10]),
             idempotency_key: key.into(),
-            principal: Principal::Node { node: NodeId::from_parts(1, [1; 10]), uid },
-            privacy: Privacy::Public,
-            mode: Mode::Realtime,
-            priority: 5,
-            budget_ms: DEFAULT_BUDGET_MS,
-            offload: vec![],
-            first_pass: None,
-            traceparent: None,
-            prompt: prompt.into(),
-            inputs: vec![],
-            approved_plan: None,
+            ..Envelope::new(RequestId::from_parts(n, [n as u8; 10]), principal, prompt)
         }
     }
 

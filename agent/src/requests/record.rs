@@ -1,9 +1,9 @@
 //! A request as the journal keeps it: what was asked, how far it is, and how it ended.
 
-use ouro_common::document::TraceEvent;
+use ouro_common::document::{RequestRow, TraceDocument, TraceEvent};
 use ouro_common::envelope::{Envelope, FirstPassReport, OffloadFlag};
 use ouro_common::error::Fault;
-use ouro_common::step::RequestState;
+use ouro_common::step::{RequestState, StepState};
 use serde::{Deserialize, Serialize};
 
 /// How far a request is on this machine.
@@ -35,6 +35,42 @@ pub struct Ended {
     pub elapsed_ms: u64,
 }
 
+/// How a request ended in the fleet, as the server said: known here when the server is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Done, failed, cancelled or expired.
+    pub state: RequestState,
+    /// The time it took, ms.
+    pub elapsed_ms: u64,
+    /// Steps done.
+    pub steps_done: u32,
+    /// Steps in all.
+    pub steps_total: u32,
+}
+
+impl Heard {
+    /// As the server's list has it.
+    pub fn of(row: &RequestRow) -> Self {
+        Self {
+            state: row.state,
+            elapsed_ms: row.elapsed_ms,
+            steps_done: row.steps_done,
+            steps_total: row.steps_total,
+        }
+    }
+
+    /// As the server's trace has it.
+    pub fn of_trace(trace: &TraceDocument) -> Self {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            state: trace.request.state,
+            elapsed_ms: trace.request.elapsed_ms,
+            steps_done: count(trace.steps.iter().filter(|s| s.state == StepState::Done).count()),
+            steps_total: count(trace.steps.len()),
+        }
+    }
+}
+
 /// The whole entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -50,6 +86,9 @@ pub struct Record {
     pub first_pass: Option<FirstPassReport>,
     /// How it ended here.
     pub ended: Option<Ended>,
+    /// How it ended in the fleet, once that was heard.
+    #[serde(default)]
+    pub heard: Option<Heard>,
     /// What happened, in order.
     pub events: Vec<TraceEvent>,
 }
@@ -64,6 +103,7 @@ impl Record {
             progress: Progress::Accepted,
             first_pass: None,
             ended: None,
+            heard: None,
             events: vec![],
         };
         record.note(now_unix_ms, "accepted", "accepted on this machine");
@@ -88,10 +128,11 @@ impl Record {
 
     /// Where it is, as people see it.
     pub fn state(&self) -> RequestState {
-        match (&self.ended, self.progress) {
-            (Some(ended), _) => ended.state,
-            (None, Progress::Offloaded) => RequestState::Running,
-            (None, _) => RequestState::Accepted,
+        match (&self.ended, &self.heard, self.progress) {
+            (Some(ended), ..) => ended.state,
+            (None, Some(heard), _) => heard.state,
+            (None, None, Progress::Offloaded) => RequestState::Running,
+            (None, None, _) => RequestState::Accepted,
         }
     }
 

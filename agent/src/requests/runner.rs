@@ -5,7 +5,7 @@
 
 use super::journal::Journal;
 use super::live::{Live, LiveTable, Stage};
-use super::record::{Ended, Progress, Record};
+use super::record::{Ended, Heard, Progress, Record};
 use crate::clock::unix_ms;
 use crate::first_pass::{Attempted, FirstPass};
 use crate::uplink::Link;
@@ -71,6 +71,20 @@ impl Requests {
     /// A request that is under way here.
     pub fn live(&self, id: RequestId) -> Option<Live> {
         self.0.live.find(id)
+    }
+
+    /// Keeps how a request ended in the fleet. Nothing is written where it has not ended, or where that is known.
+    pub fn hear(&self, id: RequestId, heard: impl FnOnce(&Record) -> Heard) {
+        let Ok(mut record) = self.journal().read(id) else { return };
+        if record.progress != Progress::Offloaded || record.heard.is_some() {
+            return;
+        }
+        record.heard = Some(heard(&record)).filter(|heard| heard.state.is_terminal());
+        if record.heard.is_some()
+            && let Err(fault) = self.journal().update(&record)
+        {
+            tracing::warn!(%id, %fault, "how a request ended in the fleet could not be kept");
+        }
     }
 
     /// Takes up what an earlier run left, and tidies up until `drain`.

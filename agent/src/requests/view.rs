@@ -11,7 +11,8 @@ const PROMPT_SHOWN: usize = 80;
 const ANSWER_SHOWN: usize = 4096;
 
 fn elapsed_ms(record: &Record, now_unix_ms: u64) -> u64 {
-    record.ended.as_ref().map_or_else(|| now_unix_ms.saturating_sub(record.submitted_unix_ms), |e| e.elapsed_ms)
+    let ended = record.ended.as_ref().map(|e| e.elapsed_ms).or(record.heard.map(|h| h.elapsed_ms));
+    ended.unwrap_or_else(|| now_unix_ms.saturating_sub(record.submitted_unix_ms))
 }
 
 /// A line of `ouroctl requests`.
@@ -23,9 +24,11 @@ pub fn row(record: &Record, now_unix_ms: u64) -> RequestRow {
         served_by: record.served_by().into(),
         submitted_unix_ms: record.submitted_unix_ms,
         elapsed_ms: elapsed_ms(record, now_unix_ms),
-        steps_done: 0,
-        steps_total: 0,
+        steps_done: record.heard.map_or(0, |h| h.steps_done),
+        steps_total: record.heard.map_or(0, |h| h.steps_total),
         prompt: Some(record.envelope.prompt.chars().take(PROMPT_SHOWN).collect()),
+        // Of what the fleet has and has not said to be over, only the server can say where it is.
+        last_heard: record.served_by() == "fleet" && !record.state().is_terminal(),
     }
 }
 
@@ -94,9 +97,21 @@ fn beginning(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::super::journal::tests::envelope;
-    use super::super::record::Ended;
+    use super::super::record::{Ended, Heard};
     use super::*;
     use ouro_common::step::RequestState;
+
+    #[test]
+    fn what_the_fleet_has_is_only_what_was_heard_of_it() {
+        let mut record = Record::new(envelope(1, 7, "k", "why?"), false, 1000);
+        assert!(!row(&record, 1500).last_heard, "it is still here");
+        record.progress = Progress::Offloaded;
+        let away = row(&record, 1500);
+        assert_eq!((away.state, away.last_heard), (RequestState::Running, true));
+        record.heard = Some(Heard { state: RequestState::Failed, elapsed_ms: 70, steps_done: 1, steps_total: 2 });
+        let over = row(&record, 9999);
+        assert_eq!((over.state, over.last_heard, over.elapsed_ms, over.steps_total), (RequestState::Failed, false, 70, 2));
+    }
 
     #[test]
     fn a_local_answer_is_shown_whole_in_the_result_and_cut_in_the_trace() {

@@ -269,7 +269,8 @@ impl Steps {
         let phases = [("fetch", fetch), ("plug", plug + times.plug), ("run", times.run)];
         // Shown only where it saved something.
         let ahead = (!ahead.is_zero()).then_some(("plug_ahead", ahead));
-        let phases_ms: BTreeMap<String, f64> = phases.into_iter().chain(ahead).map(|(k, v)| (k.to_string(), ms(v))).collect();
+        let unplug = (!times.unplug.is_zero()).then_some(("unplug", times.unplug));
+        let phases_ms: BTreeMap<String, f64> = phases.into_iter().chain(ahead).chain(unplug).map(|(k, v)| (k.to_string(), ms(v))).collect();
         Ok(Outcome::Made { outputs, phases_ms })
     }
 

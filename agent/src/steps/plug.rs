@@ -48,6 +48,14 @@ impl Steps {
         Ok(Plugged { from, until: Instant::now(), loaded })
     }
 
+    /// Loads a container because a person wants it loaded, without a step.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub async fn load(&self, installed: &Installed) -> Result<(), RunFailure> {
+        self.plug(installed, &LogWriter::nowhere()).await.map(drop)
+    }
+
     /// Work that runs from a module ends with it, and what a vanishing device does to a worker is not the worker's fault.
     pub(super) async fn while_plugged<T>(
         &self,

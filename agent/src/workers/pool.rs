@@ -3,6 +3,10 @@
 //! A container's worker runs one job at a time. When it is busy and another job comes, a second one is started, except
 //! for language models: their weights would be read twice for nothing, so the job waits.
 
+mod keep;
+
+pub use keep::Kept;
+
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
 use crate::logs::LogWriter;
@@ -12,7 +16,7 @@ use ouro_common::container::{Container, Runtime};
 use ouro_common::device::LoadedContainer;
 use ouro_common::id::Digest;
 use ouro_common::step::{Evidence, FailureClass};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,13 +58,15 @@ impl From<Death> for RunFailure {
     }
 }
 
-/// How long a job's two phases took.
+/// How long a job's phases took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunTimes {
     /// Until the container was loaded; zero when it was.
     pub plug: Duration,
     /// The job itself.
     pub run: Duration,
+    /// Until the container was gone again; zero when it stays for the next job.
+    pub unplug: Duration,
 }
 
 struct Idle {
@@ -74,6 +80,10 @@ struct State {
     idle: HashMap<Digest, Vec<Idle>>,
     busy: HashMap<Digest, Vec<u32>>,
     turns: HashMap<Digest, Arc<Semaphore>>,
+    /// These stay however long they wait.
+    pinned: HashSet<Digest>,
+    /// These end when they are done.
+    leaving: HashSet<Digest>,
 }
 
 /// The workers. Clones share them.
@@ -134,7 +144,7 @@ impl Pool {
             }
             Err(failure) => return Err(failure),
         }
-        Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug) })
+        Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug), unplug: Duration::ZERO })
     }
 
     /// A language model has one worker, and its jobs wait for each other.
@@ -218,8 +228,11 @@ impl Pool {
     /// Gives up the workers that have been idle for too long, and those of containers that are no longer where they were loaded from.
     pub fn tidy(&self, still_there: impl Fn(&Digest, &Source) -> bool) {
         let timeout = self.options.idle_timeout;
-        self.state().idle.retain(|digest, list| {
-            list.retain(|idle| still_there(digest, &idle.source) && idle.since.elapsed() < timeout);
+        let mut state = self.state();
+        let State { idle, pinned, .. } = &mut *state;
+        idle.retain(|digest, list| {
+            let stays = pinned.contains(digest);
+            list.retain(|idle| still_there(digest, &idle.source) && (stays || idle.since.elapsed() < timeout));
             !list.is_empty()
         });
     }
@@ -283,8 +296,13 @@ impl Busy {
     fn give_back(mut self) {
         if let Some(process) = self.process.take() {
             process.log_to(None);
+            let mut state = self.pool.state();
+            if state.leaving.contains(&self.digest) {
+                drop(state);
+                return;
+            }
             let idle = Idle { process, source: self.source.clone(), since: Instant::now() };
-            self.pool.state().idle.entry(self.digest).or_default().push(idle);
+            state.idle.entry(self.digest).or_default().push(idle);
         }
     }
 }
@@ -296,6 +314,7 @@ impl Drop for Busy {
             list.retain(|id| *id != self.id);
             if list.is_empty() {
                 state.busy.remove(&self.digest);
+                state.leaving.remove(&self.digest);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use super::process::{Process, WorkerOptions};
 use super::protocol::{Order, ProbeOrder, Word};
+use crate::sensing::speeds::Speeds;
 use ouro_common::device::{Achieved, RuntimeAvailability};
 
 /// Something a probe found out.
@@ -12,6 +13,8 @@ pub enum Finding {
     Runtime(RuntimeAvailability),
     /// What the machine achieves.
     Measured(Achieved),
+    /// How fast disk and hashing are.
+    Speeds(Speeds),
 }
 
 /// Probes the machine. Dropped, it ends.
@@ -25,6 +28,7 @@ pub async fn probe(options: &WorkerOptions, order: ProbeOrder, mut tell: impl Fn
         match worker.next().await {
             Ok(Some(Word::Works { runtime })) => tell(Finding::Runtime(runtime)),
             Ok(Some(Word::Measured { achieved })) => tell(Finding::Measured(achieved)),
+            Ok(Some(Word::Speeds { speeds })) => tell(Finding::Speeds(speeds)),
             Ok(Some(Word::Done)) => return Ok(()),
             Ok(_) => return Err(worker.autopsy().await.why),
             Err(error) => return Err(told.err().unwrap_or(error).to_string()),

@@ -3,6 +3,7 @@
 //! Inputs and outputs are files; only their names travel here, so a line stays short. Longer ones are refused.
 
 use crate::runtimes::{Job, JobError, Load};
+use crate::sensing::speeds::Speeds;
 use ouro_common::device::{Achieved, RuntimeAvailability};
 use ouro_common::envelope::FirstPassReport;
 use ouro_common::step::FailureClass;
@@ -47,8 +48,9 @@ pub struct ProbeOrder {
     pub onnxruntime: Option<PathBuf>,
     /// Whether it is to say which runtimes work.
     pub runtimes: bool,
-    /// Whether bandwidth and compute are measured; that takes up to two seconds.
-    pub measure: bool,
+    /// The agent's folder, whose medium is measured together with bandwidth, compute and hashing; that takes up to two seconds and a
+    /// half. Without it nothing is measured.
+    pub measure: Option<PathBuf>,
 }
 
 /// A prompt for the first pass.
@@ -97,6 +99,11 @@ pub enum Word {
     Measured {
         /// The figures.
         achieved: Achieved,
+    },
+    /// How fast disk and hashing are.
+    Speeds {
+        /// What was measured.
+        speeds: Speeds,
     },
     /// What came of an attempt at the first pass. Chunks before it are an answer that may be shown.
     Attempted {

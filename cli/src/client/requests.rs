@@ -187,7 +187,10 @@ fn loss_or_fault(status: &Status) -> Fault {
     let fault = fault_of(status);
     let of_connection = matches!(status.code(), Code::Internal | Code::Unknown | Code::Cancelled | Code::Unavailable);
     if status.details().is_empty() && of_connection {
-        Fault { code: FaultCode::ServerUnreachable, ..fault }
+        // What stands behind the first words is of the libraries below.
+        let cause = fault.problem.split(": ").next().unwrap_or_default();
+        Fault::new(FaultCode::ServerUnreachable, format!("the connection broke off ({cause})"))
+            .remedy("run the command again; what was submitted goes on without it")
     } else {
         fault
     }

@@ -25,7 +25,7 @@ pub(crate) fn render(document: &RequestsDocument, style: Style) -> String {
         let steps = if row.steps_total == 0 { "-".into() } else { format!("{}/{}", row.steps_done, row.steps_total) };
         table.row(vec![
             row.id.short().into(),
-            Cell::toned(row.state.as_str(), trace::tone(row.state)),
+            Cell::toned(format!("{}{}", row.state.as_str(), if row.last_heard { "?" } else { "" }), trace::tone(row.state)),
             text::cut(&row.served_by, 8).into(),
             steps.into(),
             span_ms(row.elapsed_ms as f64).into(),
@@ -34,7 +34,9 @@ pub(crate) fn render(document: &RequestsDocument, style: Style) -> String {
             row.prompt.as_deref().map_or_else(|| "(private)".into(), |p| text::cut(p, 200)).into(),
         ]);
     }
-    table.render(0)
+    let unsure = document.requests.iter().any(|row| row.last_heard);
+    let note = if unsure { "?  the server cannot be asked now; this is what was heard last\n" } else { "" };
+    table.render(0) + note
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub struct RuntimeAvailability {
     pub available: bool,
     /// Which library or program and version, or what to install.
     pub detail: String,
+    /// Whether it is still being tried: what is not available may be in a moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
 }
 
 /// What a node is: sent when it changes, named by its digest otherwise. All of it are the node's claims.

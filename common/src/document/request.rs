@@ -36,6 +36,9 @@ pub struct RequestRow {
     pub steps_total: u32,
     /// The beginning of the prompt; null for private requests of others.
     pub prompt: Option<String>,
+    /// Whether this is only what was heard last: the fleet has the request, and the server could not be asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_heard: bool,
 }
 
 /// The one object that `ouroctl submit --output json` prints at the end.

@@ -7,13 +7,14 @@ use crate::world::World;
 use bytes::Bytes;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, NodeId};
+use ouro_proto::channel::ConnectInfo;
 use ouro_proto::convert::{attempt_from_wire, digest_from_wire, status_of};
 use ouro_proto::identity::Role;
 use ouro_proto::wire::blobs_server::Blobs;
 use ouro_proto::wire::chunks_server::Chunks;
 use ouro_proto::wire::{BlobPart, Chunk, GetRequest, PushReply, PutReply};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -22,6 +23,8 @@ use tonic::{Request, Response, Status, Streaming};
 const PART_BYTES: usize = 256 * 1024;
 /// A node that was asked for a blob must begin to send it within this time.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A transfer of fewer bytes says nothing of the line's rate.
+const TELLING_BYTES: u64 = 512 << 10;
 /// The largest result a node may send, bytes.
 const MAX_RESULT_BYTES: u64 = 4 << 30;
 
@@ -47,10 +50,19 @@ impl Blobs for BlobService {
         if header.size_bytes > MAX_RESULT_BYTES {
             return Err(fault_status(Fault::new(FaultCode::TooLarge, "a result has at most 4 GiB").at(digest)));
         }
+        let (begun, rest) = (Instant::now(), header.size_bytes.saturating_sub(first.data.len() as u64));
         match header.purpose.as_str() {
             "answer" => self.keep_answer(node, digest, header.size_bytes, first.data, parts).await?,
+            "relay" if self.0.handovers.expects(node, &digest) => {
+                let kept = self.take_over(digest, header.size_bytes, first.data, parts).await;
+                self.0.handovers.came(node, &digest);
+                kept?;
+            }
             "relay" => self.pass_on(digest, header.size_bytes, first.data, parts).await?,
             other => return Err(invalid("header.purpose", &format!("{other:?} is not known; it is answer or relay"))),
+        }
+        if rest >= TELLING_BYTES {
+            self.0.fleet.came_up(node, rest as f64 / begun.elapsed().as_secs_f64().max(1e-6), header.purpose == "relay");
         }
         Ok(Response::new(PutReply { size_bytes: header.size_bytes }))
     }
@@ -59,6 +71,7 @@ impl Blobs for BlobService {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Self::GetStream>, Status> {
         let node = node_of(&request)?;
+        let socket = request.extensions().get::<ConnectInfo>().map(|info| info.socket);
         let message = request.into_inner();
         let digest = digest_from_wire(message.digest.as_ref(), "digest").map_err(fault_status)?;
         if !self.0.store.may_get(node, digest).await.map_err(store_status)? {
@@ -70,6 +83,8 @@ impl Blobs for BlobService {
         tokio::spawn(async move {
             if let Err(fault) = service.send_blob(digest, message.offset, &sender).await {
                 let _ = sender.send(Err(status_of(&fault))).await;
+            } else if let Some(rate) = socket.and_then(|s| s.figures()).and_then(|f| f.delivered_bytes_per_s) {
+                service.0.fleet.went_down(node, rate);
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -97,6 +112,24 @@ impl BlobService {
             writer.write(&part.data).map_err(fault_status)?;
         }
         writer.finish().map_err(fault_status)
+    }
+
+    /// What a node that leaves holds goes to the disk, and to whoever waits for it.
+    async fn take_over(&self, digest: Digest, size: u64, first: Vec<u8>, mut parts: Streaming<BlobPart>) -> Result<(), Status> {
+        let mut writer = self.0.blobs.writer(digest, size).map_err(fault_status)?;
+        writer.write(&first).map_err(fault_status)?;
+        while let Some(part) = parts.message().await? {
+            writer.write(&part.data).map_err(fault_status)?;
+        }
+        writer.finish().map_err(fault_status)?;
+        for request in self.0.store.keep_on_server(digest).await.map_err(store_status)? {
+            self.0.watchers.ring(request);
+        }
+        // Whoever asked for it meanwhile is told to ask again, and finds it on the disk.
+        let again = Fault::new(FaultCode::ServerUnreachable, "it has come to the server's disk meanwhile; fetch it again").at(digest);
+        self.0.relay.refuse(&digest, again).await;
+        self.0.doorbell.notify_one();
+        Ok(())
     }
 
     /// A spooled result goes to whoever waits for it, part by part.

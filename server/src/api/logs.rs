@@ -157,18 +157,27 @@ impl Reader {
     async fn read(&self, attempt: &PlacedAttempt, n: u32) {
         let fault = match self.parts_of(attempt, n).await {
             Ok(true) => return,
-            Ok(false) => nothing_kept(attempt),
+            // Most steps say nothing; that is no error.
+            Ok(false) if !attempt.live => {
+                self.seen().found = true;
+                return self.note(attempt, n, nothing_kept(attempt)).await;
+            }
+            Ok(false) => nothing_yet(attempt),
             Err(unanswered) => {
                 let fault = unreachable(attempt, unanswered);
-                let event = LogEvent { note: fault.problem.clone(), ..event(attempt, n) };
                 // The same stands in the fault if it stays the only word.
                 if self.seen().found {
-                    let _ = self.parts.send(Ok(event)).await;
+                    self.note(attempt, n, fault.problem.clone()).await;
                 }
                 fault
             }
         };
         self.seen().missing = Some(fault);
+    }
+
+    async fn note(&self, attempt: &PlacedAttempt, n: u32, note: String) {
+        // Who asked may have gone; then nobody misses it.
+        let _ = self.parts.send(Ok(LogEvent { note, ..event(attempt, n) })).await;
     }
 
     /// Whether there was a log.
@@ -215,18 +224,16 @@ fn event(attempt: &PlacedAttempt, n: u32) -> LogEvent {
     }
 }
 
-fn nothing_kept(attempt: &PlacedAttempt) -> Fault {
-    let problem = match attempt.live {
-        true => format!("{} has said nothing on {} yet", attempt.key.step, attempt.node_name),
-        false => format!("{} keeps nothing that {} said", attempt.node_name, attempt.key.step),
-    };
-    let remedy = match attempt.live {
-        true => "-f waits for it",
-        false => {
-            "it said nothing, or it ran more than a day ago, or its agent was killed under it; `ouroctl trace REQUEST` shows how it ended"
-        }
-    };
-    Fault::new(FaultCode::NotFound, problem).remedy(remedy)
+fn nothing_yet(attempt: &PlacedAttempt) -> Fault {
+    let problem = format!("{} has said nothing on {} yet", attempt.key.step, attempt.node_name);
+    Fault::new(FaultCode::NotFound, problem).remedy("-f waits for it")
+}
+
+fn nothing_kept(attempt: &PlacedAttempt) -> String {
+    format!(
+        "nothing that it said is kept on {}: it said nothing, or that is more than a day ago, or its agent was killed",
+        attempt.node_name
+    )
 }
 
 fn unreachable(attempt: &PlacedAttempt, why: Unanswered) -> Fault {

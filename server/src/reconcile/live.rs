@@ -79,6 +79,11 @@ impl LiveAttempts {
         self.table().get(key).map(|r| r.node)
     }
 
+    /// Whether a node has no attempt.
+    pub fn is_idle(&self, node: NodeId) -> bool {
+        !self.table().values().any(|r| r.node == node)
+    }
+
     /// What runs for one request, and where.
     pub fn of_request(&self, request: RequestId) -> Vec<(NodeId, AttemptKey)> {
         self.table().iter().filter(|(k, _)| k.request == request).map(|(k, r)| (r.node, k.clone())).collect()

@@ -5,7 +5,7 @@ use crate::fleet::{NodeCommand, SILENT_AFTER, SUSPECT_AFTER};
 use crate::store::{SessionEnd, StoreError};
 use crate::world::World;
 use ouro_common::clock::Instant;
-use ouro_common::step::LossReason;
+use ouro_common::step::{AdminState, LossReason};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ impl Sweeper {
             stop_attempts(world, &ended);
         }
         tell_untold(world).await?;
+        empty_leaving(world, now).await?;
         if world.trusted.look() {
             tell_trusted(world);
         }
@@ -106,6 +107,29 @@ async fn tell_untold(world: &World) -> Result<(), StoreError> {
     for attempt in rows {
         if world.fleet.is_connected(attempt.node) && !world.fleet.was_told(attempt.node, &attempt.key) {
             world.fleet.tell(attempt.node, NodeCommand::Assign(Box::new(attempt)));
+        }
+    }
+    Ok(())
+}
+
+/// Fetches what nodes that leave hold alone and somebody still needs, and says when nothing is left.
+async fn empty_leaving(world: &World, now: Instant) -> Result<(), StoreError> {
+    let rows = world.nodes().await?;
+    let leaving = |id| rows.iter().any(|row| row.id == id && row.admin == AdminState::Draining);
+    world.handovers.keep_only(leaving);
+    for row in rows.iter().filter(|row| row.admin == AdminState::Draining && world.fleet.is_connected(row.id)) {
+        let next = world.store.held_alone(row.id, 1).await?.pop();
+        match next {
+            Some((blob, size_bytes)) => {
+                if let Err(fault) = world.blobs.admit(size_bytes) {
+                    tracing::warn!(node = row.name, %blob, %fault, "what a draining node holds stays there; it is made again if the node goes");
+                } else if world.handovers.ask(row.id, blob, now) {
+                    tracing::info!(node = row.name, %blob, size_bytes, "a draining node hands over what it alone holds");
+                    world.fleet.tell(row.id, NodeCommand::SendBlob(blob));
+                }
+            }
+            None if world.live.is_idle(row.id) && world.handovers.done(row.id) => world.store.note_drained(row.id).await?,
+            None => {}
         }
     }
     Ok(())

@@ -55,7 +55,9 @@ pub(crate) fn check<'a>(node: &'a NodeState, wanted: &Wanted<'a>, work: Work) ->
     if node.admin == AdminState::Removed {
         return Err(Refused::Removed);
     }
-    let processor = node.profile.as_deref().map(|profile| fits(profile, wanted)).transpose()?;
+    // A node that still tries the runtime has not said all of itself yet: the step waits for it.
+    let told = node.profile.as_deref().filter(|profile| !still_tries(profile, wanted));
+    let processor = told.map(|profile| fits(profile, wanted)).transpose()?;
     owner(node, wanted)?;
     if !holds(node, wanted) {
         return Err(Refused::NotPresent { module: wanted.module });
@@ -69,6 +71,10 @@ pub(crate) fn check<'a>(node: &'a NodeState, wanted: &Wanted<'a>, work: Work) ->
     let memory_unknown = free_memory(node, wanted, work.taken_bytes)?;
     room(node, wanted, work)?;
     Ok(Passed { processor, memory_unknown })
+}
+
+fn still_tries(profile: &NodeProfile, wanted: &Wanted<'_>) -> bool {
+    profile.runtimes.iter().any(|r| r.pending && !r.available && r.runtime == wanted.manifest.runtime.name())
 }
 
 /// What the hardware and software of a node must be.

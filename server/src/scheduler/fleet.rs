@@ -61,7 +61,7 @@ fn profile(kind: &str) -> NodeProfile {
         pressure: Pressure::default(),
         warnings: vec![],
     };
-    let runtime = |name: &str| RuntimeAvailability { runtime: name.into(), available: true, detail: String::new() };
+    let runtime = |name: &str| RuntimeAvailability { runtime: name.into(), available: true, detail: String::new(), pending: false };
     NodeProfile {
         hardware,
         recorded: false,

@@ -184,7 +184,7 @@ impl Refused<'_> {
             Self::Admin(_) => format!("make {node} active again"),
             Self::Offline => format!("start the agent on {node}, or connect it"),
             Self::Suspect => format!("wait until {node} answers again, or is given up"),
-            Self::NoProfile => format!("wait until {node} has reported its hardware"),
+            Self::NoProfile => format!("wait until {node} has reported its hardware and runtimes"),
             Self::Gate(why) | Self::LightLoad(why) | Self::LightLong { why, .. } => gate_remedy(node, why),
             Self::SwitchedOff => format!("wait: {container} failed three times on {node} and is off there for up to an hour"),
             Self::MemoryNow { needs, has } => format!("free {} on {node}", bytes(needs.saturating_sub(*has))),

@@ -122,7 +122,7 @@ fn machine(n: u32, kind: &Kind, present: &[Digest], rng: &mut ChaCha8Rng) -> Mac
         hostname: format!("{}-{n}", kind.name),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         boot: BootId::from_parts(0, [0; 10]),
-        runtimes: vec![RuntimeAvailability { runtime: "gguf".into(), available: true, detail: String::new() }],
+        runtimes: vec![RuntimeAvailability { runtime: "gguf".into(), available: true, detail: String::new(), pending: false }],
         bandwidth_bytes_per_s: claim(truth.bandwidth_bytes_per_s),
         flops_per_s: claim(truth.flops_per_s),
         disk_bytes_per_s: claim(truth.disk_bytes_per_s),

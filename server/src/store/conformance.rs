@@ -50,7 +50,7 @@ macro_rules! conformance_suite {
             standing: deaths_of_steps_that_finish_elsewhere_quarantine, a_container_that_keeps_failing_is_switched_off,
                 a_power_cut_is_no_evidence, who_reboots_first_of_many_is_cleared_later, poison_is_kept_away_until_it_is_released,
                 a_suspect_step_runs_alone, a_copy_is_told_from_a_restart, operators_decide_about_nodes, events_are_read_on_from_a_cursor,
-                a_gate_is_told_to_the_fleet_and_to_the_work_there;
+                what_a_leaving_node_holds_alone_is_known, a_gate_is_told_to_the_fleet_and_to_the_work_there;
             survival: what_was_acknowledged_is_there_after_a_restart, the_clock_goes_on_after_a_restart;
         }
         #[test]

@@ -1,7 +1,7 @@
 //! The asynchronous half of the raw client: one channel, cheap to clone, any number of calls at once.
 
 use ouro_common::document::{ModulesDocument, NodesDocument, ResultDocument, TraceDocument};
-use ouro_common::envelope::{DEFAULT_BUDGET_MS, Envelope, Input, Mode, PROTOCOL_VERSION, Principal, Privacy};
+use ouro_common::envelope::{Envelope, Input, PROTOCOL_VERSION, Principal};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, RequestId};
 use ouro_common::plan::{Plan, Step, Tags};
@@ -201,7 +201,6 @@ impl Asking {
 
 /// A request with nothing but a prompt and inputs: (tag, media type, bytes).
 pub fn request(prompt: &str, inputs: &[(&str, &str, &[u8])]) -> Envelope {
-    let id = fresh_id();
     let input = |(tag, media, bytes): &(&str, &str, &[u8])| Input {
         tag: name(tag),
         media: (*media).into(),
@@ -209,22 +208,8 @@ pub fn request(prompt: &str, inputs: &[(&str, &str, &[u8])]) -> Envelope {
         size_bytes: bytes.len() as u64,
         file_name: None,
     };
-    Envelope {
-        version: PROTOCOL_VERSION,
-        id,
-        idempotency_key: id.to_string(),
-        principal: Principal::Operator("admin".into()),
-        privacy: Privacy::Public,
-        mode: Mode::Realtime,
-        priority: 5,
-        budget_ms: DEFAULT_BUDGET_MS,
-        offload: vec![],
-        first_pass: None,
-        traceparent: None,
-        prompt: prompt.into(),
-        inputs: inputs.iter().map(input).collect(),
-        approved_plan: None,
-    }
+    let inputs = inputs.iter().map(input).collect();
+    Envelope { inputs, ..Envelope::new(fresh_id(), Principal::Operator("admin".into()), prompt) }
 }
 
 /// A plan of one step: `container` reads the prompt with these parameters.

@@ -146,7 +146,7 @@ fn prepare_agent(process: &Process, number: u8, modules: &[PathBuf]) -> Result<(
 
 /// `agent.toml` of an agent of a trial fleet.
 fn configuration(number: u8, modules: &[PathBuf]) -> Result<String, Fault> {
-    let mut text = format!("# Written by `ouroctl dev up`; change it as you like.\nname = \"dev-{number}\"\n");
+    let mut text = format!("# Written by `ouroctl dev up`; change it as you like.\nname = \"agent-{number}\"\n");
     if !modules.is_empty() {
         let folders: Result<Vec<_>, Fault> = modules.iter().map(|m| toml_string(m)).collect();
         let _ = writeln!(text, "modules = [{}]", folders?.join(", "));
@@ -193,7 +193,7 @@ mod tests {
         let odd = folder.path().join("my \"modules\" \\ here");
         std::fs::create_dir(&odd).unwrap();
         let text = configuration(2, &[odd]).unwrap();
-        assert!(text.contains("name = \"dev-2\"\n"), "{text}");
+        assert!(text.contains("name = \"agent-2\"\n"), "{text}");
         assert!(text.contains("my \\\"modules\\\" \\\\ here\"]\n"), "{text}");
         assert_eq!(configuration(2, &[folder.path().join("none")]).unwrap_err().code, FaultCode::InvalidArgument);
     }

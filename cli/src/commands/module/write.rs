@@ -45,7 +45,8 @@ pub(crate) async fn run(arguments: &Arguments, context: &mut Context<'_>) -> Res
     let size_bytes = fs::metadata(image)
         .map_err(|e| Fault::new(FaultCode::InvalidArgument, e.to_string()).at(image.display()))?
         .len();
-    let device = fs::canonicalize(&arguments.device).map_err(|e| refused(format!("it cannot be found: {e}")))?;
+    let device = fs::canonicalize(&arguments.device)
+        .map_err(|e| refused(format!("it cannot be found: {e}")).remedy("`lsblk` lists the devices of this machine"))?;
     let all = disks()?;
     let target = writable(&all, &device, needed_bytes(size_bytes))?;
     if !arguments.yes {

@@ -5,9 +5,7 @@ use crate::client::Submission;
 use crate::console::Console;
 use crate::output::quantity::bytes;
 use ouro_common::container::MediaType;
-use ouro_common::envelope::{
-    Envelope, Input, MAX_INPUTS, MAX_PROMPT_BYTES, MAX_REQUEST_BYTES, PROMPT_TAG, PROTOCOL_VERSION, Principal, Privacy,
-};
+use ouro_common::envelope::{Envelope, Input, MAX_INPUTS, MAX_PROMPT_BYTES, MAX_REQUEST_BYTES, PROMPT_TAG, Principal, Privacy};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, RequestId};
 use std::collections::BTreeSet;
@@ -55,22 +53,16 @@ fn envelope(arguments: &Arguments, prompt: String, inputs: Vec<Input>) -> Result
     if !(1..=200).contains(&idempotency_key.len()) {
         return Err(wrong("a key has 1 to 200 characters", "--key"));
     }
+    // Never sent: whoever takes the request sees from the connection who asks.
+    let principal = Principal::Client(String::new());
     Ok(Envelope {
-        version: PROTOCOL_VERSION,
-        id,
         idempotency_key,
-        // Never sent: whoever takes the request sees from the connection who asks.
-        principal: Principal::Client(String::new()),
         privacy: if arguments.private { Privacy::Private } else { Privacy::Public },
         mode: arguments.mode.into(),
         priority: arguments.priority,
         budget_ms: u64::try_from(arguments.deadline.as_millis()).unwrap_or(u64::MAX),
-        offload: vec![],
-        first_pass: None,
-        traceparent: None,
-        prompt,
         inputs,
-        approved_plan: None,
+        ..Envelope::new(id, principal, prompt)
     })
 }
 

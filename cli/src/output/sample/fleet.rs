@@ -91,8 +91,13 @@ fn server() -> NodeView {
         slots: 4,
         busy: 1,
         runtimes: vec![
-            RuntimeAvailability { runtime: "onnx".into(), available: true, detail: "ONNX Runtime 1.24".into() },
-            RuntimeAvailability { runtime: "oci".into(), available: false, detail: "install podman, crun or runc".into() },
+            RuntimeAvailability { runtime: "onnx".into(), available: true, detail: "ONNX Runtime 1.24".into(), pending: false },
+            RuntimeAvailability {
+                runtime: "oci".into(),
+                available: false,
+                detail: "install podman, crun or runc".into(),
+                pending: false,
+            },
         ],
         containers: vec!["langid:1.2.0".parse().unwrap(), "keypoints:1.0.0".parse().unwrap()],
         agent_version: Some("0.1.0".into()),

@@ -273,11 +273,13 @@ pub(crate) fn requests() -> RequestsDocument {
         steps_done: done,
         steps_total: total,
         prompt: prompt.map(Into::into),
+        last_heard: n == 4,
     };
     let long = "Summarise the letter below in three sentences, and then say who should answer it and until when, please";
     RequestsDocument {
         schema: "ouroboros.requests/1".into(),
         requests: vec![
+            row(4, RequestState::Running, "fleet", 0, 0, Some("what is in this picture?")),
             row(3, RequestState::Running, "fleet", 1, 3, Some(long)),
             row(2, RequestState::Done, "local", 0, 0, Some("hello")),
             row(1, RequestState::Failed, "fleet", 2, 3, None),

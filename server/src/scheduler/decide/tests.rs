@@ -35,10 +35,23 @@ fn changed(change: impl FnOnce(&mut NodeState)) -> NodeState {
 }
 
 #[test]
+fn a_runtime_that_is_still_being_tried_is_waited_for() {
+    let of = |pending| with_profile(node(1), |p| p.runtimes.iter_mut().for_each(|r| (r.available, r.pending) = (false, pending)));
+    let cannot = |pending| {
+        decided(&snapshot(vec![of(pending)], vec![step(1)]))
+            .actions
+            .iter()
+            .any(|a| matches!(a, Action::CannotPlace { .. }))
+    };
+    assert!(cannot(false) && !cannot(true), "what may come is waited for, what is missing is said");
+}
+
+#[test]
 fn each_hard_filter_refuses_with_its_reason_and_figure() {
     let short = with_profile(node(1), |p| p.hardware.memory.host_bytes = Some(256 * MIB));
     let no_oci = with_profile(node(1), |p| {
-        p.runtimes[2] = RuntimeAvailability { runtime: "oci".into(), available: false, detail: "install crun or runc".into() };
+        p.runtimes[2] =
+            RuntimeAvailability { runtime: "oci".into(), available: false, detail: "install crun or runc".into(), pending: false };
     });
     let private = StepState { private_owner: Some("ann".into()), ..step(1) };
     let alone = StepState { alone: true, ..step(1) };

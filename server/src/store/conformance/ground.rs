@@ -7,7 +7,7 @@ use crate::store::{
 };
 use ouro_common::clock::WallTime;
 use ouro_common::document::{DecisionView, StepView};
-use ouro_common::envelope::{Envelope, Mode, PROTOCOL_VERSION, Principal, Privacy};
+use ouro_common::envelope::{Envelope, Principal};
 use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, InstanceId, Name, NodeId, RequestId};
 use ouro_common::plan::{Plan, Step, Tags};
 use ouro_common::step::{Evidence, FailureClass, RequestState, StepState};
@@ -162,23 +162,7 @@ impl Ground {
     }
 
     pub(crate) fn envelope(&self, prompt: &str) -> Envelope {
-        let fresh = self.fresh();
-        Envelope {
-            version: PROTOCOL_VERSION,
-            id: RequestId::from_parts(9, fresh),
-            idempotency_key: format!("{fresh:?}"),
-            principal: Principal::Operator("ada".into()),
-            privacy: Privacy::Public,
-            mode: Mode::Realtime,
-            priority: 5,
-            budget_ms: 600_000,
-            offload: vec![],
-            first_pass: None,
-            traceparent: None,
-            prompt: prompt.into(),
-            inputs: vec![],
-            approved_plan: None,
-        }
+        Envelope::new(RequestId::from_parts(9, self.fresh()), Principal::Operator("ada".into()), prompt)
     }
 
     /// A request that was accepted and planned.

@@ -1,7 +1,7 @@
 //! What is held against nodes and work: quarantine, pairs switched off, poison, and losses that speak against nobody.
 
 use super::Make;
-use super::ground::{Ground, Node, single};
+use super::ground::{Ground, Node, chain, single};
 use crate::store::{AssignOutcome, CommitOutcome, FailOutcome, NodeChange, NodeChanged, OpenedSession, SessionEnd};
 use ouro_common::id::{AgentRunId, BootId, RequestId};
 use ouro_common::step::{AdminState, Evidence, FailureClass, NodeDeed, RequestState, StepState, StepVerdict};
@@ -261,4 +261,27 @@ pub(crate) async fn a_gate_is_told_to_the_fleet_and_to_the_work_there(make: Make
     let trace = ground.store.view(request).await.unwrap().unwrap().trace;
     let told: Vec<_> = trace.events.iter().filter(|e| ["light", "refuse"].contains(&e.kind.as_str())).collect();
     assert!(told.len() == 1 && told[0].text == "here is light: on battery, at 80 %", "{told:?}");
+}
+
+pub(crate) async fn what_a_leaving_node_holds_alone_is_known(make: Make) {
+    let ground = Ground::new(&make);
+    let (a, b) = (ground.node("a").await, ground.node("b").await);
+    let request = ground.request(&chain()).await;
+    let key = ground.place(request, "s1", &a).await;
+    ground.commit(&key, &a, true).await;
+    let alone = async |node: &Node| ground.store.held_alone(node.id, 10).await.unwrap();
+    assert_eq!(alone(&a).await, [], "it stays");
+    ground.deed(&a, NodeDeed::Drain).await;
+    let output = Ground::output(&key, true);
+    assert_eq!(alone(&a).await, [(output.digest, output.size_bytes)]);
+    assert_eq!(alone(&b).await, []);
+    ground.store.keep_on_server(output.digest).await.unwrap();
+    assert_eq!(alone(&a).await, [], "the server has it");
+    ground.store.note_drained(a.id).await.unwrap();
+    let events = ground.store.changes_since(None, 1).await.unwrap();
+    assert_eq!((events[0].kind.as_str(), events[0].node), ("drained", Some(a.id)));
+    // What no step reads any more is nobody's loss.
+    let second = ground.place(request, "s2", &b).await;
+    ground.commit(&second, &b, false).await;
+    assert_eq!(alone(&a).await, []);
 }

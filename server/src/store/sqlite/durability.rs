@@ -3,7 +3,7 @@
 use super::SqliteStore;
 use crate::store::conformance::{Ground, HandTicker, Make, Node, chain, conformance_suite};
 use crate::store::{AcceptOutcome, CommitOutcome, FailOutcome, Store, StoreError, Ticker};
-use ouro_common::envelope::{Envelope, Mode, PROTOCOL_VERSION, Principal, Privacy};
+use ouro_common::envelope::{Envelope, Principal};
 use ouro_common::id::RequestId;
 use ouro_common::step::{FailureClass, LossReason, RequestState};
 use rusqlite::Connection;
@@ -26,22 +26,7 @@ fn open(path: &Path) -> Result<SqliteStore, StoreError> {
 }
 
 fn envelope(n: u8, prompt: &str) -> Envelope {
-    Envelope {
-        version: PROTOCOL_VERSION,
-        id: RequestId::from_parts(9, [n; 10]),
-        idempotency_key: n.to_string(),
-        principal: Principal::Operator("ada".into()),
-        privacy: Privacy::Public,
-        mode: Mode::Realtime,
-        priority: 5,
-        budget_ms: 600_000,
-        offload: vec![],
-        first_pass: None,
-        traceparent: None,
-        prompt: prompt.into(),
-        inputs: vec![],
-        approved_plan: None,
-    }
+    Envelope::new(RequestId::from_parts(9, [n; 10]), Principal::Operator("ada".into()), prompt)
 }
 
 #[tokio::test]

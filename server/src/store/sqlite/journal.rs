@@ -49,6 +49,11 @@ pub(super) fn gate(db: &Db<'_>, node: NodeId, level: &str, words: &str) -> Outco
     working.iter().try_for_each(|(request, step)| db.event(*request, level, Some(step), &told))
 }
 
+/// Nothing is left on a draining node that anybody needs.
+pub(super) fn drained(db: &Db<'_>, node: NodeId) -> Outcome<()> {
+    note(db, "drained", About::Node(node), "it runs nothing, and nobody needs what it holds: it can be switched off")
+}
+
 /// Events after the cursor, oldest first; without a cursor the newest.
 pub(super) fn since(db: &Db<'_>, cursor: Option<u64>, limit: usize) -> Outcome<Vec<FleetEvent>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

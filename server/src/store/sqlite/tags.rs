@@ -103,6 +103,20 @@ pub(super) fn may_get(db: &Db<'_>, node: NodeId, digest: Digest) -> Outcome<bool
     )
 }
 
+/// Blobs that steps which have not ended read, or that are answers still to come, and that nobody holds but nodes that leave.
+pub(super) fn held_alone(db: &Db<'_>, node: NodeId, limit: usize) -> Outcome<Vec<(Digest, u64)>> {
+    db.all(
+        "SELECT DISTINCT t.digest, t.size_bytes FROM holders h JOIN tags t ON t.digest = h.digest JOIN requests r ON r.id = t.request \
+         WHERE h.node = ?1 AND r.ended IS NULL AND t.inline IS NULL AND NOT t.on_server \
+         AND NOT EXISTS (SELECT 1 FROM holders o JOIN nodes n ON n.id = o.node WHERE o.digest = t.digest AND n.admin = 'active') \
+         AND (t.tag = r.answer OR EXISTS (SELECT 1 FROM step_inputs i JOIN steps s ON s.request = i.request AND s.plan = i.plan AND s.id = i.step \
+              WHERE i.request = t.request AND i.origin = t.plan AND i.tag = t.tag AND s.state IN ('blocked', 'ready', 'assigned'))) \
+         ORDER BY t.size_bytes LIMIT ?2",
+        params![text(&node), i64::try_from(limit).unwrap_or(i64::MAX)],
+        |row| Ok((row.get::<_, Text<Digest>>(0)?.0, row.get::<_, Count>(1)?.0)),
+    )
+}
+
 /// The server's disk has the bytes now: steps that missed them go on, requests whose answer they are end.
 pub(super) fn keep_on_server(db: &Db<'_>, digest: Digest) -> Outcome<Vec<RequestId>> {
     let digest = text(&digest);

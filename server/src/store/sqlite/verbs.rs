@@ -154,6 +154,12 @@ impl Store for SqliteStore {
     async fn drop_holder(&self, node: NodeId, digest: Option<Digest>) -> Answer<usize> {
         self.write(move |db| repair::drop_holder(db, node, digest)).await
     }
+    async fn held_alone(&self, node: NodeId, limit: usize) -> Answer<Vec<(Digest, u64)>> {
+        self.read(move |db| tags::held_alone(db, node, limit)).await
+    }
+    async fn note_drained(&self, node: NodeId) -> Answer<()> {
+        self.write(move |db| journal::drained(db, node)).await
+    }
     async fn keep_on_server(&self, digest: Digest) -> Answer<Vec<RequestId>> {
         self.write(move |db| tags::keep_on_server(db, digest)).await
     }

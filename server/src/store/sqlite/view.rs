@@ -226,6 +226,7 @@ pub(super) fn requests(db: &Db<'_>, limit: usize) -> Outcome<Vec<RequestRow>> {
                 steps_done: row.get(5)?,
                 steps_total: row.get(6)?,
                 prompt: (envelope.privacy == Privacy::Public).then(|| beginning(&envelope.prompt, ROW_PROMPT_BYTES).to_string()),
+                last_heard: false,
             })
         },
     )

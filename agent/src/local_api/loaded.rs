@@ -1,0 +1,94 @@
+//! `ouroctl model …`: which containers are in memory here, and a person's word about it.
+
+use super::status::StatusSource;
+use crate::modules::Installed;
+use crate::sensing::host_root::HostRoot;
+use crate::sensing::resident::resident_bytes;
+use ouro_common::container::Runtime;
+use ouro_common::document::{LoadedDocument, LoadedView};
+use ouro_common::error::{Fault, FaultCode};
+
+impl StatusSource {
+    /// What is in memory now.
+    pub(super) fn loaded(&self) -> LoadedDocument {
+        let (seen, host, pinned) = (self.modules.now(), HostRoot::live(), self.pool.pinned());
+        let view = |digest| {
+            let manifest = &seen.installed.get(&digest)?.container.manifest;
+            let (container, runtime) = (manifest.reference(), manifest.runtime);
+            let pinned = pinned.contains(&digest);
+            Some(LoadedView { container, runtime, process: None, memory_bytes: None, busy: false, idle_s: None, pinned })
+        };
+        let kept = self.pool.kept();
+        // One whose module is gone has no name, and leaves memory in a moment.
+        let running = kept.iter().filter_map(|kept| {
+            Some(LoadedView {
+                process: Some(kept.process),
+                memory_bytes: resident_bytes(&host, &kept.process.to_string()),
+                busy: kept.idle.is_none(),
+                idle_s: kept.idle.map(|idle| idle.as_secs_f64()),
+                ..view(kept.digest)?
+            })
+        });
+        let absent = pinned
+            .iter()
+            .filter(|digest| !kept.iter().any(|kept| kept.digest == **digest))
+            .filter_map(|&digest| view(digest));
+        let mut workers: Vec<LoadedView> = running.chain(absent).collect();
+        workers.sort_by(|a, b| (&a.container, a.process).cmp(&(&b.container, b.process)));
+        LoadedDocument { schema: LoadedDocument::SCHEMA.into(), idle_timeout_s: self.pool.idle_timeout().as_secs(), workers }
+    }
+
+    /// Does what a person wants with a container, and says what is in memory then.
+    pub(super) async fn change_loaded(&self, container: &str, change: &str) -> Result<LoadedDocument, Fault> {
+        let installed = self.installed(container)?;
+        let digest = installed.container.digest;
+        match change {
+            "load" => self.load(&installed).await?,
+            "unload" => self.pool.unload(&digest),
+            "pin" => {
+                self.load(&installed).await?;
+                self.pool.pin(digest, true);
+            }
+            "unpin" => self.pool.pin(digest, false),
+            other => {
+                let fault = Fault::new(FaultCode::InvalidArgument, format!("{other:?} cannot be done with a container"));
+                return Err(fault.remedy("say load, unload, pin or unpin"));
+            }
+        }
+        Ok(self.loaded())
+    }
+
+    async fn load(&self, installed: &Installed) -> Result<(), Fault> {
+        let name = installed.container.manifest.reference();
+        if installed.container.manifest.runtime == Runtime::Oci {
+            let fault = Fault::new(FaultCode::InvalidArgument, format!("{name} is a program: it is in memory only while it runs"));
+            return Err(fault.remedy("load a container of the kinds onnx, gguf or builtin"));
+        }
+        let failed = |why: String| Fault::new(FaultCode::WorkFailed, format!("{name} cannot be loaded: {why}"));
+        self.steps.load(installed).await.map_err(|failure| failed(failure.why))
+    }
+
+    /// The container with this name, or name and version; of several copies of the same the first.
+    fn installed(&self, wanted: &str) -> Result<Installed, Fault> {
+        let seen = self.modules.now();
+        let named = |installed: &&Installed| {
+            let reference = installed.container.manifest.reference();
+            reference.to_string() == wanted || reference.name.to_string() == wanted
+        };
+        let mut found: Vec<&Installed> = seen.installed.values().filter(named).collect();
+        found.sort_by_key(|installed| (installed.container.manifest.reference(), installed.container.digest));
+        let versions: std::collections::BTreeSet<String> =
+            found.iter().map(|installed| installed.container.manifest.reference().to_string()).collect();
+        match (found.first(), versions.len()) {
+            (Some(installed), 1) => Ok((*installed).clone()),
+            (None, _) => {
+                let fault = Fault::new(FaultCode::NotFound, format!("this node has no container {wanted:?}"));
+                Err(fault.remedy("`ouroctl modules` lists what there is"))
+            }
+            _ => {
+                let all = versions.into_iter().collect::<Vec<_>>().join(", ");
+                Err(Fault::new(FaultCode::InvalidArgument, format!("{wanted:?} is {all}")).remedy("name one of them with its version"))
+            }
+        }
+    }
+}

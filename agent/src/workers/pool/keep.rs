@@ -1,0 +1,72 @@
+//! Which containers stay in memory, and which leave it, when a person says so.
+//!
+//! Leaving memory is the end of the worker's process, so that all of it is returned. A worker at work is not disturbed: it ends
+//! when its step has.
+
+use super::Pool;
+use ouro_common::id::Digest;
+use std::time::Duration;
+
+/// A worker as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kept {
+    /// What it has loaded.
+    pub digest: Digest,
+    /// Its process.
+    pub process: u32,
+    /// How long it has waited; `None` while it works.
+    pub idle: Option<Duration>,
+}
+
+impl Pool {
+    /// The workers, in a fixed order.
+    pub fn kept(&self) -> Vec<Kept> {
+        let state = self.state();
+        let mut kept: Vec<Kept> = vec![];
+        for (digest, list) in &state.idle {
+            let one = |process, since: std::time::Instant| Kept { digest: *digest, process, idle: Some(since.elapsed()) };
+            kept.extend(list.iter().filter_map(|idle| Some(one(idle.process.id()?, idle.since))));
+        }
+        for (digest, list) in &state.busy {
+            kept.extend(list.iter().map(|&process| Kept { digest: *digest, process, idle: None }));
+        }
+        kept.sort_by_key(|kept| (kept.digest, kept.process));
+        kept
+    }
+
+    /// After how long an unused container leaves memory.
+    pub fn idle_timeout(&self) -> Duration {
+        self.options.idle_timeout
+    }
+
+    /// The containers that stay however long they wait.
+    pub fn pinned(&self) -> Vec<Digest> {
+        let mut pinned: Vec<Digest> = self.state().pinned.iter().copied().collect();
+        pinned.sort();
+        pinned
+    }
+
+    /// Keeps a container's workers however long they wait, or no longer does.
+    pub fn pin(&self, digest: Digest, stays: bool) {
+        let mut state = self.state();
+        if stays {
+            state.leaving.remove(&digest);
+            state.pinned.insert(digest);
+        } else {
+            state.pinned.remove(&digest);
+        }
+    }
+
+    /// Ends a container's workers: those that wait now, those that work when they are done. It is no longer pinned.
+    pub fn unload(&self, digest: &Digest) {
+        let mut state = self.state();
+        state.pinned.remove(digest);
+        if state.busy.contains_key(digest) {
+            state.leaving.insert(*digest);
+        }
+        // Dropping a worker kills it; that needs no lock.
+        let ended = state.idle.remove(digest);
+        drop(state);
+        drop(ended);
+    }
+}

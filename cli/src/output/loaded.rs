@@ -1,0 +1,69 @@
+//! `ouroctl model …`: what an agent has in memory.
+
+use super::quantity::{bytes, span_ms};
+use super::table::{Cell, Column, Table};
+use super::{Style, Tone};
+use ouro_common::document::{LoadedDocument, LoadedView};
+
+/// The table, and what happens to those that wait.
+pub(crate) fn render(document: &LoadedDocument, style: Style) -> String {
+    let leave = format!("A container that has waited for {} leaves memory", span_ms(document.idle_timeout_s as f64 * 1000.0));
+    if document.workers.is_empty() {
+        return format!("Nothing is in memory. {leave}.\n");
+    }
+    let columns = [
+        ("CONTAINER", Column::Left),
+        ("STATE", Column::Left),
+        ("MEMORY", Column::Right),
+        ("PROCESS", Column::Right),
+        ("KEPT", Column::Left),
+    ];
+    let mut table = Table::new(style, &columns);
+    for worker in &document.workers {
+        let (state, tone) = state(worker);
+        table.row(vec![
+            worker.container.to_string().into(),
+            Cell::toned(state, tone),
+            worker.memory_bytes.map_or_else(|| "-".to_string(), bytes).into(),
+            worker.process.map_or_else(|| "-".to_string(), |process| process.to_string()).into(),
+            if worker.pinned { "pinned" } else { "while it is used" }.into(),
+        ]);
+    }
+    format!("{}{leave}, unless it is pinned.\n", table.render(0))
+}
+
+fn state(worker: &LoadedView) -> (String, Tone) {
+    match (worker.process, worker.busy, worker.idle_s) {
+        (None, _, _) => ("not loaded".into(), Tone::Warn),
+        (_, true, _) => ("busy".into(), Tone::Good),
+        (_, false, Some(idle)) => (format!("waits for {}", span_ms(idle * 1000.0)), Tone::Dim),
+        (_, false, None) => ("waits".into(), Tone::Dim),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ouro_common::container::Runtime;
+
+    #[test]
+    fn each_worker_has_a_row_and_nothing_is_said_to_be_nothing() {
+        let empty = LoadedDocument { schema: LoadedDocument::SCHEMA.into(), idle_timeout_s: 300, workers: vec![] };
+        let plain = Style::PLAIN;
+        assert_eq!(render(&empty, plain), "Nothing is in memory. A container that has waited for 5 min 0 s leaves memory.\n");
+        let worker = LoadedView {
+            container: "langid:1.0.0".parse().unwrap(),
+            runtime: Runtime::Onnx,
+            process: Some(7),
+            memory_bytes: Some(40 << 20),
+            busy: false,
+            idle_s: Some(4.0),
+            pinned: true,
+        };
+        let absent = LoadedView { process: None, memory_bytes: None, idle_s: None, ..worker.clone() };
+        let text = render(&LoadedDocument { workers: vec![worker, absent], ..empty }, plain);
+        for word in ["langid:1.0.0", "waits for 4.00 s", "40.0 MiB", "pinned", "not loaded", "unless it is pinned"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+    }
+}
