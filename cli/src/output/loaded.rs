@@ -50,7 +50,7 @@ mod tests {
     fn each_worker_has_a_row_and_nothing_is_said_to_be_nothing() {
         let empty = LoadedDocument { schema: LoadedDocument::SCHEMA.into(), idle_timeout_s: 300, workers: vec![] };
         let plain = Style::PLAIN;
-        assert_eq!(render(&empty, plain), "Nothing is in memory. A container that has waited for 5 min 0 s leaves memory.\n");
+        assert_eq!(render(&empty, plain), "Nothing is in memory. A container that has waited for 5 min leaves memory.\n");
         let worker = LoadedView {
             container: "langid:1.0.0".parse().unwrap(),
             runtime: Runtime::Onnx,
