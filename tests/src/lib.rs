@@ -29,6 +29,7 @@ mod node;
 mod ouroctl;
 mod process;
 pub mod programs;
+pub mod quantised;
 mod relay;
 mod server;
 mod testbed;

@@ -5,6 +5,7 @@ use ouro_common::envelope::Envelope;
 use ouro_common::module::ModuleState;
 use ouro_common::step::{AttemptState, RequestState};
 use ouro_tests::ground::{Ground, build, told};
+use ouro_tests::quantised::in_eight_bits;
 use ouro_tests::{LONG, NodeOptions, SHORT, assets, eventually, request, single_step, skipped};
 use rustix::fs::{Advice, fadvise};
 use serde_json::json;
@@ -35,7 +36,8 @@ fn weights_that_vanish_under_a_worker_end_it_and_not_the_agent() {
     let containers = ground.fleet.path("talker");
     fs::create_dir_all(containers.join("talk")).unwrap();
     fs::write(containers.join("talk/container.toml"), MANIFEST).unwrap();
-    fs::copy(assets::first_pass_model(), containers.join("talk/talk.gguf")).unwrap();
+    let model = in_eight_bits(&fs::read(assets::first_pass_model()).unwrap());
+    fs::write(containers.join("talk/talk.gguf"), model).unwrap();
     let image = ground.fleet.path("talk.img");
     build(&ground.fleet, &containers, &image, true);
     let slot = ground.device.slot();
