@@ -16,6 +16,8 @@ const FASTEST: f64 = -1.386_294_361_119_890_6; // −ln 4
 const LARGEST: f64 = 16.0;
 /// A phase predicted to take less than this teaches nothing: its ratio is noise of the scheduler and the clock, seconds.
 const SHORTEST_S: f64 = 0.001;
+/// Unless it took so long: that is no noise, and a node that claims to need no time at all must not go uncorrected, seconds.
+const NOTICED_S: f64 = 0.1;
 /// What a run takes beside its phases on a busy machine, folders, processes and messages, seconds: no sign of a lie.
 const BESIDE_S: f64 = 0.5;
 /// A node that was seen to take more than so many times what it says is not believed.
@@ -58,11 +60,15 @@ impl ActualPhases {
 fn corrected(r: f64, predicted_s: f64, actual_s: Option<f64>) -> f64 {
     let r = if r.is_finite() { r } else { 0.0 };
     match actual_s {
-        Some(actual_s) if actual_s.is_finite() && predicted_s.is_finite() && predicted_s >= SHORTEST_S => {
+        Some(actual_s) if actual_s.is_finite() && predicted_s.is_finite() && tells(predicted_s, actual_s) => {
             (r + (ALPHA * ((actual_s.max(SHORTEST_S) / predicted_s).min(LARGEST) - 1.0)).ln_1p()).max(FASTEST)
         }
         _ => r,
     }
+}
+
+fn tells(predicted_s: f64, actual_s: f64) -> bool {
+    predicted_s >= SHORTEST_S || (predicted_s > 0.0 && actual_s >= NOTICED_S)
 }
 
 impl Residuals {
@@ -99,6 +105,17 @@ mod tests {
         }
         let learnt = terms(&r);
         assert!((learnt.plug_s - 3.0).abs() < 0.01 && (learnt.pre_s + learnt.dec_s - 50.0).abs() < 0.1, "{learnt:?}");
+    }
+
+    #[test]
+    fn who_claims_to_need_no_time_is_corrected_by_what_it_takes() {
+        let at_once = |r: &Residuals| Terms { pre_s: 1e-5 * r.pre.exp(), ..Terms::default() };
+        let after = |seconds| {
+            let run = ActualPhases { run_s: Some(seconds), ..ActualPhases::default() };
+            (0..200).fold(Residuals::default(), |r, _| r.learn(&at_once(&r), &run))
+        };
+        assert!((at_once(&after(1.5)).pre_s - 1.5).abs() < 0.01);
+        assert_eq!(after(0.05), Residuals::default(), "some milliseconds beside a prediction of none are noise");
     }
 
     #[test]
