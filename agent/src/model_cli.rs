@@ -10,6 +10,8 @@ pub mod say;
 
 use crate::workers::sandbox;
 use ouro_common::error::{Fault, FaultCode};
+use serde::Serialize;
+use std::io::Write;
 use std::process::Command;
 
 /// How the command finds its child: not for people.
@@ -56,4 +58,15 @@ fn in_child(args: ChildArgs, verb_words: usize, work: impl FnOnce() -> Result<()
         Some(code) => std::process::exit(code),
         None => Err(internal(format!("the child that ran the model died: {status}")).remedy("check the model file")),
     }
+}
+
+/// Prints what came of it: as JSON where `output` says so, else as the table.
+fn print(out: &mut dyn Write, output: &str, report: &impl Serialize, table: impl FnOnce() -> String) -> Result<(), Fault> {
+    let text = if output == "json" { serde_json::to_string_pretty(report).unwrap_or_default() + "\n" } else { table() };
+    out.write_all(text.as_bytes()).map_err(|e| Fault::new(FaultCode::Internal, e.to_string()))
+}
+
+/// What a person gave cannot be used.
+fn refused(what: impl std::fmt::Display) -> Fault {
+    Fault::new(FaultCode::InvalidArgument, what.to_string())
 }

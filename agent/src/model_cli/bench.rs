@@ -3,10 +3,10 @@
 //! Tokens are arbitrary, so that a file needs no tokenizer. Each figure stands for wall time and for processor time: on a busy
 //! machine only the second says something about the program.
 
-use super::{ChildArgs, in_child};
+use super::{ChildArgs, in_child, print, refused};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
-use ouro_common::error::{Fault, FaultCode};
+use ouro_common::error::Fault;
 use ouro_engine::decoder::{Decoder, Row, Sequence, Session};
 use ouro_engine::gguf::Gguf;
 use ouro_engine::kernels::Level;
@@ -86,12 +86,7 @@ struct Figures {
 pub fn run(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Fault> {
     in_child(args.child, 1, || {
         let figures = measure(args)?;
-        let text = if args.output == "json" {
-            serde_json::to_string_pretty(&figures).unwrap_or_default() + "\n"
-        } else {
-            table(&figures)
-        };
-        out.write_all(text.as_bytes()).map_err(|e| Fault::new(FaultCode::Internal, e.to_string()))
+        print(out, &args.output, &figures, || table(&figures))
     })
 }
 
@@ -110,10 +105,6 @@ fn rate(tokens: usize, work: impl FnOnce() -> Result<(), Fault>) -> Result<Rate,
 
 fn better(a: Rate, b: Rate) -> Rate {
     Rate { per_s: a.per_s.max(b.per_s), per_cpu_s: a.per_cpu_s.max(b.per_cpu_s) }
-}
-
-fn refused(error: &dyn std::fmt::Display) -> Fault {
-    Fault::new(FaultCode::InvalidArgument, error.to_string())
 }
 
 fn count(n: u32) -> usize {
@@ -135,7 +126,7 @@ fn batch(decoder: &Decoder, beginning: &Sequence, size: u32, steps: u32) -> Resu
             let position = all[0].length();
             let row = |sequence| Row { sequence, position, token: token(decoder, step + u32::try_from(sequence).unwrap_or(0)) };
             let rows: Vec<Row> = want.iter().map(|&sequence| row(sequence)).collect();
-            decoder.forward(&mut all, &rows, &want, &|| false).map_err(|e| refused(&e))?;
+            decoder.forward(&mut all, &rows, &want, &|| false).map_err(refused)?;
         }
         Ok(())
     })?;
@@ -146,8 +137,8 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let host = HostRoot::live();
     let load_before = load(&host);
     let started = Instant::now();
-    let file = Arc::new(Gguf::open(&args.file).map_err(|e| refused(&e))?);
-    let decoder = Decoder::load(&file).map_err(|e| refused(&e))?;
+    let file = Arc::new(Gguf::open(&args.file).map_err(refused)?);
+    let decoder = Decoder::load(&file).map_err(refused)?;
     let (prompt_tokens, decode_tokens) = (count(args.prompt), count(args.decode));
     let vocabulary = u32::try_from(decoder.config().vocabulary).unwrap_or(u32::MAX);
     let ids: Vec<u32> = (0..args.prompt).map(|i| (i * 7 + 1) % vocabulary).collect();
@@ -156,7 +147,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let mut batches: Vec<Batch> = vec![];
     for _ in 0..args.repeat {
         let mut session = decoder.session(prompt_tokens + decode_tokens);
-        let feed = |session: &mut Session<'_>, ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(|e| refused(&e));
+        let feed = |session: &mut Session<'_>, ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(refused);
         prefill = better(prefill, rate(prompt_tokens, || feed(&mut session, &ids))?);
         first_token_s.get_or_insert_with(|| started.elapsed().as_secs_f64());
         let beginning = session.sequence().clone();

@@ -3,8 +3,8 @@
 //! Every prompt is answered as the first pass would, without giving up in between; the answer is compared with the right one.
 //! What comes out belongs to exactly this file, engine and choice of instructions, so all three are named.
 
-use super::{ChildArgs, in_child};
-use ouro_common::error::{Fault, FaultCode};
+use super::{ChildArgs, in_child, print, refused};
+use ouro_common::error::Fault;
 use ouro_common::id::Digest;
 use ouro_engine::deferral::{COVERAGES, Curve, Features, Graded, Rule, Threshold, curves, threshold_for_coverage, threshold_for_risk};
 use ouro_engine::kernels::Level;
@@ -123,17 +123,8 @@ struct Report {
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Fault> {
     in_child(args.child, 2, || {
         let report = evaluate(args)?;
-        let text = if args.output == "json" {
-            serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
-        } else {
-            table(&report, args)
-        };
-        out.write_all(text.as_bytes()).map_err(|e| Fault::new(FaultCode::Internal, e.to_string()))
+        print(out, &args.output, &report, || table(&report, args))
     })
-}
-
-fn refused(what: impl std::fmt::Display) -> Fault {
-    Fault::new(FaultCode::InvalidArgument, what.to_string())
 }
 
 fn lines(args: &EvalArgs) -> Result<Vec<Line>, Fault> {

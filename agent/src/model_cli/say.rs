@@ -1,6 +1,6 @@
 //! `ouro-agent run-model`: one prompt, the model's answer, and how likely it found each of its tokens.
 
-use super::{ChildArgs, in_child};
+use super::{ChildArgs, in_child, refused};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_engine::language_model::{GenerateOptions, Hooks, LanguageModel};
 use ouro_engine::sampling::Sampling;
@@ -50,7 +50,6 @@ pub fn run(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
 }
 
 fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
-    let refused = |e: ouro_engine::language_model::ModelError| Fault::new(FaultCode::InvalidArgument, e.to_string());
     let written = |e: std::io::Error| Fault::new(FaultCode::Internal, format!("the answer cannot be written: {e}"));
     let model = LanguageModel::open(&args.file).map_err(refused)?;
     let sampling = Sampling {

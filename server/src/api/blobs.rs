@@ -92,20 +92,18 @@ impl Blobs for BlobService {
 }
 
 impl BlobService {
-    /// An answer goes to the disk, durable before the reply.
-    async fn keep_answer(
-        &self,
-        node: NodeId,
-        digest: Digest,
-        size: u64,
-        first: Vec<u8>,
-        mut parts: Streaming<BlobPart>,
-    ) -> Result<(), Status> {
+    /// An answer is kept, if the node has an attempt that answers.
+    async fn keep_answer(&self, node: NodeId, digest: Digest, size: u64, first: Vec<u8>, parts: Streaming<BlobPart>) -> Result<(), Status> {
         let live = self.0.store.live_attempts(Some(node)).await.map_err(store_status)?;
         if !live.iter().any(|a| a.answers) {
             let fault = Fault::new(FaultCode::PermissionDenied, "this node has no attempt whose result is an answer").at(digest);
             return Err(fault_status(fault));
         }
+        self.keep(digest, size, first, parts).await
+    }
+
+    /// A blob goes to the disk, durable before the reply.
+    async fn keep(&self, digest: Digest, size: u64, first: Vec<u8>, mut parts: Streaming<BlobPart>) -> Result<(), Status> {
         let mut writer = self.0.blobs.writer(digest, size).map_err(fault_status)?;
         writer.write(&first).map_err(fault_status)?;
         while let Some(part) = parts.message().await? {
@@ -115,13 +113,8 @@ impl BlobService {
     }
 
     /// What a node that leaves holds goes to the disk, and to whoever waits for it.
-    async fn take_over(&self, digest: Digest, size: u64, first: Vec<u8>, mut parts: Streaming<BlobPart>) -> Result<(), Status> {
-        let mut writer = self.0.blobs.writer(digest, size).map_err(fault_status)?;
-        writer.write(&first).map_err(fault_status)?;
-        while let Some(part) = parts.message().await? {
-            writer.write(&part.data).map_err(fault_status)?;
-        }
-        writer.finish().map_err(fault_status)?;
+    async fn take_over(&self, digest: Digest, size: u64, first: Vec<u8>, parts: Streaming<BlobPart>) -> Result<(), Status> {
+        self.keep(digest, size, first, parts).await?;
         for request in self.0.store.keep_on_server(digest).await.map_err(store_status)? {
             self.0.watchers.ring(request);
         }
