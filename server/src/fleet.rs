@@ -127,15 +127,29 @@ fn smooth(rate: &mut Option<f64>, sample: f64) -> bool {
 
 /// The link as the kernel measured it, or as pings did; its rates as transfers have shown them.
 fn link(session: &Session) -> Option<LinkFactors> {
-    let kernel = session.measured.map(|m| (m.srtt.as_secs_f64(), m.rttvar.as_secs_f64()));
-    let (srtt_s, rttvar_s) = kernel.or(session.round_trip.map(|r| (r.srtt_s, r.rttvar_s)))?;
-    let down = session.measured.and_then(|m| m.delivered_bytes_per_s).or(session.carried.down_bytes_per_s);
+    let kernel = session.measured.map(|m| RoundTrip { srtt_s: m.srtt.as_secs_f64(), rttvar_s: m.rttvar.as_secs_f64() });
+    let RoundTrip { srtt_s, rttvar_s } = whole_way(kernel, session.round_trip)?;
+    let rates = [session.measured.and_then(|m| m.delivered_bytes_per_s), session.carried.down_bytes_per_s];
+    let down = rates.into_iter().flatten().min_by(f64::total_cmp);
     Some(LinkFactors {
         srtt_s,
         rttvar_s,
         down_bytes_per_s: down.unwrap_or(UNMEASURED_BYTES_PER_S),
         up_bytes_per_s: session.carried.up_bytes_per_s.unwrap_or(UNMEASURED_BYTES_PER_S),
     })
+}
+
+/// Pings that take so much longer than the kernel's round trip, and twice as long, are no busy processor's doing, seconds.
+const BETWEEN_S: f64 = 0.005;
+
+/// The kernel measures to where the connection ends: where a relay or a tunnel ends it, only pings know the way to the node.
+fn whole_way(kernel: Option<RoundTrip>, pings: Option<RoundTrip>) -> Option<RoundTrip> {
+    let (Some(k), Some(p)) = (kernel, pings) else {
+        return kernel.or(pings);
+    };
+    // Less than this pings hardly ever take.
+    let surely_s = p.srtt_s - 2.0 * p.rttvar_s;
+    Some(if surely_s > 2.0 * k.srtt_s + BETWEEN_S { p } else { k })
 }
 
 /// What others see of a session.
@@ -187,15 +201,17 @@ impl Fleet {
         }
     }
 
-    /// Ends and removes a session, if it is still that one: the end of an older stream never touches a newer session.
-    pub fn close(&self, node: NodeId, epoch: u64, why: &str) {
+    /// Ends and removes a session, if it is still that one: the end of an older stream never touches a newer session. Whether it was.
+    pub fn close(&self, node: NodeId, epoch: u64, why: &str) -> bool {
         let mut table = self.table();
-        if table.get(&node).is_some_and(|s| s.epoch == epoch)
-            && let Some(session) = table.remove(&node)
-        {
+        if table.get(&node).is_none_or(|s| s.epoch != epoch) {
+            return false;
+        }
+        if let Some(session) = table.remove(&node) {
             self.touch(node);
             let _ = session.commands.try_send(NodeCommand::Close(why.to_string()));
         }
+        true
     }
 
     /// Notes a sign of life, and readings if they came with it; the gate, if the node may be given more or less than before.
@@ -275,9 +291,12 @@ impl Fleet {
         });
     }
 
-    /// The kernel sent a blob to a node at this rate.
-    pub fn went_down(&self, node: NodeId, bytes_per_s: f64) {
-        self.carried(node, |carried| smooth(&mut carried.down_bytes_per_s, bytes_per_s));
+    /// A blob went to a node at this rate. `held_up`: it came from somebody slower, so that the line could do at least that.
+    pub fn went_down(&self, node: NodeId, bytes_per_s: f64, held_up: bool) {
+        self.carried(node, |carried| match carried.down_bytes_per_s {
+            Some(known) if held_up && bytes_per_s <= known => false,
+            _ => smooth(&mut carried.down_bytes_per_s, bytes_per_s),
+        });
     }
 
     fn carried(&self, node: NodeId, change: impl FnOnce(&mut Carried) -> bool) {
@@ -404,7 +423,7 @@ mod tests {
         assert_eq!(up(), 1e6, "whoever took it was slow");
         fleet.came_up(node, 2e6, true);
         assert_eq!(up(), 1.25e6);
-        fleet.went_down(node, 4e6);
+        fleet.went_down(node, 4e6, false);
         assert_eq!(fleet.session(node).unwrap().link.unwrap().down_bytes_per_s, 4e6);
     }
 
@@ -423,6 +442,16 @@ mod tests {
         fleet.pong(node, 4);
         assert_eq!(answer.await, Ok(()));
         assert!(fleet.session(node).unwrap().link.is_none(), "it measures nothing");
+    }
+
+    #[test]
+    fn pings_know_the_way_behind_a_relay() {
+        let trip = |srtt_s, rttvar_s| Some(RoundTrip { srtt_s, rttvar_s });
+        let relayed = (trip(0.0001, 0.0), trip(0.1, 0.01));
+        assert_eq!(whole_way(relayed.0, relayed.1), relayed.1);
+        assert_eq!(whole_way(trip(0.0001, 0.0), trip(0.02, 0.01)), trip(0.0001, 0.0), "a busy processor");
+        assert_eq!(whole_way(trip(0.1, 0.0), trip(0.14, 0.001)), trip(0.1, 0.0));
+        assert_eq!((whole_way(None, relayed.1), whole_way(relayed.0, None)), (relayed.1, relayed.0));
     }
 
     #[test]
