@@ -88,9 +88,7 @@ impl Blobs for BlobService {
             match service.send_blob(digest, message.offset, &sender).await {
                 Ok(sent) => {
                     let kernel = socket.and_then(|s| s.figures()).and_then(|f| f.delivered_bytes_per_s);
-                    if let Some(rate) = rate_down(sent.bytes, begun.elapsed(), kernel) {
-                        service.0.fleet.went_down(node, rate, sent.relayed);
-                    }
+                    service.0.fleet.went_down(node, rate_down(sent.bytes, begun.elapsed()), kernel, sent.relayed);
                 }
                 Err(fault) => drop(sender.send(Err(status_of(&fault))).await),
             }
@@ -226,12 +224,9 @@ struct Sent {
     relayed: bool,
 }
 
-/// The rate at which a node took a blob, bytes per second. The kernel's own figure is of the way to where the connection ends.
-fn rate_down(bytes: u64, took: Duration, kernel: Option<f64>) -> Option<f64> {
-    let counted = bytes
-        .checked_sub(2 * UNDER_WAY_BYTES)
-        .map(|_| (bytes - UNDER_WAY_BYTES) as f64 / took.as_secs_f64().max(1e-6));
-    [counted, kernel].into_iter().flatten().min_by(f64::total_cmp)
+/// The rate at which a node took a blob, bytes per second; `None` for one that says nothing of it.
+fn rate_down(bytes: u64, took: Duration) -> Option<f64> {
+    (bytes >= 2 * UNDER_WAY_BYTES).then(|| (bytes - UNDER_WAY_BYTES) as f64 / took.as_secs_f64().max(1e-6))
 }
 
 #[tonic::async_trait]
