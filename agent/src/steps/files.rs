@@ -45,7 +45,13 @@ impl StepFolder {
             media: input.media.clone(),
             file,
         });
-        Job { folder: self.path.clone(), params: step.params.clone(), inputs: inputs.collect(), stream }
+        Job {
+            folder: self.path.clone(),
+            params: step.params.clone(),
+            inputs: inputs.collect(),
+            stream,
+            scope: step.scope.clone(),
+        }
     }
 
     /// Collects the outputs the step is to write: small ones into the result, the others into the spool.
