@@ -85,7 +85,7 @@ impl LanguageModel {
         if tokens > rows {
             let expected = format!("the model has only {rows} rows of embedding");
             let problem = CheckpointProblem::OutOfRange { value: format!("{tokens} tokens"), expected };
-            return Err(CheckpointError { path: path.join("tokenizer.json"), item: "model.vocab".into(), problem }.into());
+            return Err(CheckpointError::new(path.join("tokenizer.json"), "model.vocab", problem).into());
         }
         let origin = Origin::of_folder(&checkpoint, decoder.config().architecture);
         Ok(Self { decoder, tokenizer, rule: Rule::default(), origin })

@@ -54,7 +54,7 @@ impl<'a> Weights<'a> {
             Self::Folder(checkpoint, _) => {
                 let item = format!("tensor {:?}", published_name(&bias));
                 let problem = CheckpointProblem::OutOfRange { value, expected };
-                CheckpointError { path: checkpoint.folder().to_path_buf(), item, problem }.into()
+                CheckpointError::new(checkpoint.folder().to_path_buf(), item, problem).into()
             }
         })
     }

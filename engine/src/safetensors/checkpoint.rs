@@ -44,7 +44,7 @@ impl Checkpoint {
     /// Maps and validates the files of a folder.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let path = |name: &str| folder.join(name);
-        let missing = |name: &str| CheckpointError { path: path(name), item: "file".into(), problem: CheckpointProblem::Missing };
+        let missing = |name: &str| CheckpointError::new(path(name), "file", CheckpointProblem::Missing);
         if !path("config.json").exists() {
             return Err(missing("config.json"));
         }
@@ -90,7 +90,7 @@ impl Checkpoint {
 
     fn add(&mut self, name: &str) -> Result<(), CheckpointError> {
         let path = self.folder.join(name);
-        let refuse = |item: &str, problem| CheckpointError { path: path.clone(), item: item.into(), problem };
+        let refuse = |item: &str, problem| CheckpointError::new(path.clone(), item, problem);
         let io = |e| refuse("file", CheckpointProblem::Io(e));
         let file = File::open(&path).map_err(io)?;
         if !file.metadata().map_err(io)?.is_file() {
@@ -154,10 +154,10 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str, expected: &[usize]) -> Result<(TensorType, &[u8]), CheckpointError> {
         let item = || format!("tensor {name:?}");
         let Some(place) = self.tensors.get(name) else {
-            return Err(CheckpointError { path: self.folder.clone(), item: item(), problem: CheckpointProblem::Missing });
+            return Err(CheckpointError::new(self.folder.clone(), item(), CheckpointProblem::Missing));
         };
         let shard = &self.shards[place.shard];
-        let refuse = |problem| CheckpointError { path: self.folder.join(&shard.name), item: item(), problem };
+        let refuse = |problem| CheckpointError::new(self.folder.join(&shard.name), item(), problem);
         let wanted: Vec<u64> = expected.iter().map(|&extent| extent as u64).collect();
         if place.shape != wanted {
             return Err(refuse(CheckpointProblem::WrongShape { found: place.shape.clone(), expected: wanted }));

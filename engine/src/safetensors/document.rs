@@ -18,7 +18,7 @@ pub(crate) struct Document {
 impl Document {
     /// Reads a file of at most `limit` bytes.
     pub(crate) fn read(path: &Path, limit: u64) -> Result<Self, CheckpointError> {
-        let refuse = |problem| CheckpointError { path: path.to_path_buf(), item: "file".into(), problem };
+        let refuse = |problem| CheckpointError::new(path.to_path_buf(), "file", problem);
         let io = |e| refuse(CheckpointProblem::Io(e));
         let file = File::open(path).map_err(io)?;
         let about = file.metadata().map_err(io)?;
@@ -41,7 +41,7 @@ impl Document {
 
     /// An error about a key.
     pub(crate) fn error(&self, key: &str, problem: CheckpointProblem) -> CheckpointError {
-        CheckpointError { path: self.path.clone(), item: format!("{}{key}", self.prefix), problem }
+        CheckpointError::new(self.path.clone(), format!("{}{key}", self.prefix), problem)
     }
 
     /// Refuses a value.

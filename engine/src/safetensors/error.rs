@@ -11,7 +11,14 @@ pub struct CheckpointError {
     /// The key, tensor or part of the file it concerns.
     pub item: String,
     /// What is wrong.
-    pub problem: CheckpointProblem,
+    pub problem: Box<CheckpointProblem>,
+}
+
+impl CheckpointError {
+    /// An error about an item of a file.
+    pub(crate) fn new(path: impl Into<PathBuf>, item: impl Into<String>, problem: CheckpointProblem) -> Self {
+        Self { path: path.into(), item: item.into(), problem: Box::new(problem) }
+    }
 }
 
 /// What is wrong with an item of a folder.

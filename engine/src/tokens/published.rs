@@ -265,7 +265,7 @@ fn template(folder: &Path) -> Result<String, CheckpointError> {
     let path = folder.join("chat_template.jinja");
     match std::fs::metadata(&path) {
         Ok(about) if about.is_file() && about.len() <= MAX_TEMPLATE_BYTES => {
-            std::fs::read_to_string(&path).map_err(|e| CheckpointError { path, item: "file".into(), problem: CheckpointProblem::Io(e) })
+            std::fs::read_to_string(&path).map_err(|e| CheckpointError::new(path.clone(), "file", CheckpointProblem::Io(e)))
         }
         _ => Ok(String::new()),
     }
