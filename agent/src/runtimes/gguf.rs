@@ -92,7 +92,9 @@ pub(crate) fn failure(error: &ModelError) -> JobError {
         ModelError::PromptTooLong { .. } | ModelError::PromptEmpty => JobError::input(error.to_string()),
         // Another node may have more.
         ModelError::CacheTooSmall { .. } => JobError { class: FailureClass::Rejected, why: error.to_string() },
-        ModelError::File(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => JobError::error(error.to_string()),
+        ModelError::File(_) | ModelError::Folder(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => {
+            JobError::error(error.to_string())
+        }
     }
 }
 
