@@ -10,14 +10,14 @@ use crate::offers;
 use crate::reconcile::{Claims, LiveAttempts};
 use crate::relay::Relay;
 use crate::scheduler::Columns;
+use crate::scheduler::lessons::Lessons;
 use crate::scheduler::replay::Replays;
 use crate::store::{NodeRecord, Store, StoreError, Ticker};
 use crate::trust::TrustedKeys;
 use crate::watch::Watchers;
 
-use ouro_common::container::Manifest;
+use ouro_common::container::{Manifest, Runtime};
 use ouro_common::id::{Digest, InstanceId, NodeId};
-use ouro_common::mfpi::Residuals;
 
 use ouro_common::plan::Catalogue;
 use ouro_proto::identity::Authority;
@@ -61,8 +61,8 @@ pub struct World {
     pub claims: Claims,
     /// What runs where, as far as this process has seen.
     pub live: LiveAttempts,
-    /// What real runs taught, by node and container.
-    pub residuals: Mutex<BTreeMap<NodeId, BTreeMap<Digest, Residuals>>>,
+    /// What real runs taught.
+    pub lessons: Mutex<Lessons>,
     /// The fleet as decisions read it, current as of the last one.
     pub columns: Mutex<Columns>,
     /// The newest decisions, to be taken again.
@@ -133,7 +133,7 @@ impl World {
             doorbell: Notify::new(),
             claims: Claims::default(),
             live: LiveAttempts::default(),
-            residuals: Mutex::default(),
+            lessons: Mutex::default(),
             columns: Mutex::default(),
             replays: Replays::default(),
             nodes: Mutex::default(),
@@ -215,6 +215,12 @@ impl World {
         let found: Vec<_> = wanted.iter().filter_map(|d| known.get(d).map(|k| (*d, k.clone()))).collect();
         let labels = found.iter().map(|(d, k)| (*d, k.module_label.clone())).collect();
         (found.into_iter().map(|(d, k)| (d, k.manifest)).collect(), labels)
+    }
+
+    /// The language models among the containers that are or were in the fleet.
+    pub fn languages(&self) -> BTreeSet<Digest> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|(_, k)| k.manifest.runtime == Runtime::Gguf).map(|(digest, _)| *digest).collect()
     }
 
     /// Any number of rows may have changed, or one is new.

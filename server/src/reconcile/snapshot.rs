@@ -1,6 +1,8 @@
 //! From rows and sessions to the scheduler's snapshot.
 
 use crate::fleet::SUSPECT_AFTER;
+use crate::scheduler::class::Class;
+use crate::scheduler::lessons::Lessons;
 use crate::scheduler::replay::Bundle;
 use crate::scheduler::snapshot::{InputState, NodeState, SessionState, StepState, WorkState};
 use crate::scheduler::{Columns, Decision, decide_over};
@@ -18,19 +20,31 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 /// The label that says whose a node is.
 const OWNER: &str = "owner";
 
+/// More requests than this no node computes together, whatever it says.
+const MOST_TOGETHER: u32 = 256;
+
 /// Takes over what has changed of the nodes since the last decision, and hands out their columns.
 pub async fn columns(world: &World, now: Instant) -> Result<MutexGuard<'_, Columns>, StoreError> {
     let rows = world.nodes().await?;
     let mut columns = world.columns.lock().unwrap_or_else(PoisonError::into_inner);
     let mut changed = world.fleet.take_touched();
     changed.append(&mut world.live.take_touched());
-    let (mut ends, alone) = (world.live.ends(), world.live.alone_on());
-    let residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);
+    let languages = world.languages();
+    // The columns may not know a node yet.
+    let batch_of = |node: NodeId| match columns.place(node) {
+        Some(at) => columns.nodes()[at].batch,
+        None => rows.iter().find(|row| row.id == node).map_or(1, |row| batch(row)),
+    };
+    let work = world.live.work(|node, container| if languages.contains(container) { batch_of(node) } else { 1 });
+    let (mut work, alone) = (work, world.live.alone_on());
+    let mut lessons = world.lessons.lock().unwrap_or_else(PoisonError::into_inner);
+    changed.extend(who_learns_from_others(&mut lessons, &rows));
     let mut state = |row: &NodeRecord| {
         let mut state = node_state(world, row, now);
-        state.ends = ends.remove(&row.id).unwrap_or_default();
+        (state.ends, state.together) = work.remove(&row.id).unwrap_or_default();
         state.runs_alone = alone.contains(&row.id);
-        state.residuals = residuals.get(&row.id).cloned().unwrap_or_default();
+        let offers = row.announcement.ready_containers().map(|c| (c.digest, c.manifest.runtime));
+        state.residuals = lessons.of(row.id, Class::of(row.profile.as_deref()), offers);
         Arc::new(state)
     };
     match world.take_fresh() {
@@ -46,6 +60,23 @@ pub async fn columns(world: &World, now: Instant) -> Result<MutexGuard<'_, Colum
         }
     }
     Ok(columns)
+}
+
+/// How many attempts of a language model share a slot of a node.
+fn batch(row: &NodeRecord) -> u32 {
+    row.profile.as_ref().map_or(1, |p| p.batch.clamp(1, MOST_TOGETHER))
+}
+
+/// Nodes that have not run a container of which others of their class have shown something new.
+fn who_learns_from_others(lessons: &mut Lessons, rows: &[Arc<NodeRecord>]) -> Vec<NodeId> {
+    let moved = lessons.take_moved();
+    let learns = |row: &&Arc<NodeRecord>| {
+        let class = Class::of(row.profile.as_deref());
+        let mut of_class = moved.iter().filter(|(c, _)| *c == class).map(|(_, container)| container);
+        of_class
+            .any(|container| !lessons.have_met(row.id, container) && row.announcement.ready_containers().any(|c| c.digest == *container))
+    };
+    if moved.is_empty() { vec![] } else { rows.iter().filter(learns).map(|row| row.id).collect() }
 }
 
 /// Decides about `steps` as the fleet stands now.
@@ -81,6 +112,8 @@ fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
         gate: session.as_ref().map_or_else(Default::default, |s| s.gate.gate.clone()),
         slots: row.profile.as_ref().map_or(1, |p| p.slots.max(1)),
         ends: Vec::new(),
+        batch: batch(row),
+        together: BTreeMap::new(),
         runs_alone: false,
         present,
         asleep,
