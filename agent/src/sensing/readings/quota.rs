@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn version_one_has_two_files() {
-        let own = "5:memory:/x\n4:cpu,cpuacct:/work/n1\n0::/\n";
-        let files = |quota| [("cpu/work/n1/cpu.cfs_quota_us", quota), ("cpu/work/n1/cpu.cfs_period_us", "100000\n")];
+        let own = "5:memory:/x\n4:cpu,cpuacct:/jobs/n1\n0::/\n";
+        let files = |quota| [("cpu/jobs/n1/cpu.cfs_quota_us", quota), ("cpu/jobs/n1/cpu.cfs_period_us", "100000\n")];
         assert_eq!(share_of(own, V1, &files("-1\n")), None);
         assert_eq!(share_of(own, V1, &files("20000\n")), Some(0.05));
     }
