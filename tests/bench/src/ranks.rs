@@ -4,9 +4,11 @@
 //! The measure is Kendall's τ-b over all pairs of nodes, for each kind of step and each round. In the first round nothing has been
 //! learned of a node; before each later one it has run the step that often.
 
+use crate::Machine;
 use anyhow::{Context as _, ensure};
 use ouro_common::document::ContainerView;
 use ouro_common::envelope::{Envelope, Privacy};
+use ouro_common::mfpi::threshold::Gate;
 use ouro_common::step::RequestState;
 use ouro_tests::{Client, CpuQuota, Fleet, LONG, Node, NodeOptions, Relay, eventually, request, single_step, texts};
 use rand::SeedableRng as _;
@@ -17,6 +19,9 @@ use std::time::Duration;
 
 /// Processors that each agent may use, and how much later each piece of its line arrives, ms. The quickest line is not the fastest node's.
 const NODES: [(f64, u64); 6] = [(1.6, 40), (0.8, 0), (0.4, 80), (0.25, 10), (0.15, 25), (0.08, 4)];
+
+/// How long others on the machine are waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,8 @@ struct Run {
 pub struct Ranks {
     /// For each kind and round the runs on all nodes, in their order.
     runs: Vec<Vec<Vec<Run>>>,
+    /// The machine's load before and after.
+    load: (Option<f64>, Option<f64>),
 }
 
 /// Starts a fleet and measures.
@@ -59,6 +66,7 @@ pub struct Ranks {
 /// # Errors
 /// When there are no cgroups here, or a step does not end well.
 pub fn ranks(options: &RankOptions) -> anyhow::Result<Ranks> {
+    let load_before = Machine::look().load_1min;
     let mut fleet = Fleet::new();
     for (n, (processors, delay_ms)) in NODES.into_iter().enumerate() {
         let relay = Relay::to(fleet.server.address(), Duration::from_millis(delay_ms));
@@ -89,16 +97,25 @@ pub fn ranks(options: &RankOptions) -> anyhow::Result<Ranks> {
             order.shuffle(&mut rng);
             let mut found = vec![Run { predicted_s: f64::NAN, took_s: f64::NAN }; NODES.len()];
             for n in order {
+                unhindered(&mut client, &name(n));
                 found[n] = run(&fleet, &mut client, kind, &name(n)).with_context(|| format!("{} on {}", kind.name, name(n)))?;
             }
             runs[round] = found;
         }
     }
-    Ok(Ranks { runs })
+    Ok(Ranks { runs, load: (load_before, Machine::look().load_1min) })
 }
 
 fn name(n: usize) -> String {
     format!("n{}", n + 1)
+}
+
+/// Waits until nothing else on the machine keeps a node from work: then the others on it are measured, not the nodes.
+fn unhindered(client: &mut Client, node: &str) {
+    eventually(&format!("the machine to have time for {node}"), PATIENCE, || {
+        let nodes = client.nodes().nodes;
+        nodes.iter().find(|n| n.name == node).filter(|n| n.gate == Gate::Normal).map(drop)
+    });
 }
 
 /// One step on a node: private requests go to their owner's nodes only.
@@ -156,7 +173,9 @@ impl Ranks {
 
     /// For people.
     pub fn table(&self) -> String {
-        let mut text = String::from("node: processors, delay each way       ");
+        let figure = |load: Option<f64>| load.map_or_else(|| "unknown".to_string(), |load| format!("{load:.1}"));
+        let mut text = format!("load of the machine (1 min): {} before, {} after\n", figure(self.load.0), figure(self.load.1));
+        text.push_str("node: processors, delay each way       ");
         for (n, (processors, delay_ms)) in NODES.iter().enumerate() {
             let _ = write!(text, " {:>14}", format!("{}: {processors}, {delay_ms} ms", name(n)));
         }
