@@ -1,7 +1,7 @@
 //! `ouro-bench`: measures what a request costs that does nothing, and prints it for people or as JSON.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use ouro_bench::{DecisionOptions, Machine, NoopOptions, Report, UplinkOptions, decisions, noop, uplinks};
+use ouro_bench::{DecisionOptions, Machine, NoopOptions, Report, UplinkOptions, decisions, first_chunk, noop, uplinks};
 use std::io::Write as _;
 
 /// Measures what a request costs beside its work: accept, plan, place, run, commit.
@@ -38,6 +38,12 @@ enum What {
         #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         decisions: u32,
     },
+    /// How long after submit the first piece of a language model's answer comes
+    FirstChunk {
+        /// Requests, one after the other
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        requests: u32,
+    },
     /// What thousands of connected nodes cost a server, and how long they take to come back to one that was killed
     Uplinks {
         /// Nodes, each with a certificate and a connection of its own
@@ -58,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let table = match arguments.what {
         Some(What::Decisions { nodes, decisions: count }) => Some(decisions(&DecisionOptions { nodes, decisions: count })?.table()),
+        Some(What::FirstChunk { requests }) => Some(first_chunk(requests)?.table()),
         Some(What::Uplinks { nodes }) => Some(uplinks(&UplinkOptions { nodes })?.table()),
         None => None,
     };
