@@ -48,6 +48,7 @@ pub struct LanguageModel {
     tokenizer: Tokenizer,
     rule: Rule,
     file_bytes: u64,
+    quantisation: String,
 }
 
 impl LanguageModel {
@@ -63,7 +64,7 @@ impl LanguageModel {
             let problem = GgufProblem::OutOfRange { value: format!("{tokens} tokens"), expected };
             return Err(file.error("tokenizer.ggml.tokens", problem).into());
         }
-        Ok(Self { decoder, tokenizer, rule, file_bytes: file.size_bytes() })
+        Ok(Self { decoder, tokenizer, rule, file_bytes: file.size_bytes(), quantisation: file.quantisation() })
     }
 
     /// What the model is.
@@ -84,6 +85,11 @@ impl LanguageModel {
     /// The size of its file: about what its weights take in memory when they are quantised, and read for every token.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// The types of its matrices, the one with most bytes first.
+    pub fn quantisation(&self) -> &str {
+        &self.quantisation
     }
 
     /// The tokens of a prompt in the model's chat template.

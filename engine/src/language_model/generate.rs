@@ -1,6 +1,7 @@
 //! Answering a prompt, token by token.
 
 use super::{LanguageModel, ModelError};
+use crate::deferral::Observation;
 use crate::sampling::{Sampler, Sampling};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -38,6 +39,15 @@ pub struct TokenEvent {
     pub text: String,
     /// Its exact natural-log probability.
     pub logprob: f64,
+    /// The entropy of the distribution it was chosen from, nats.
+    pub entropy: f64,
+}
+
+impl TokenEvent {
+    /// What deferral looks at.
+    pub fn observation(&self) -> Observation {
+        Observation { id: self.id, logprob: self.logprob, entropy: self.entropy }
+    }
 }
 
 /// Why an answer ended.
@@ -132,7 +142,7 @@ impl LanguageModel {
             answer.tokens.push(choice.id);
             answer.logprobs.push(choice.logprob);
             answer.text.push_str(&text);
-            let flow = sink(&TokenEvent { id: choice.id, text, logprob: choice.logprob });
+            let flow = sink(&TokenEvent { id: choice.id, text, logprob: choice.logprob, entropy: choice.entropy });
             if stop {
                 break Finish::Stop;
             }
