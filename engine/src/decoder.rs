@@ -1,22 +1,25 @@
-//! Decoder-only transformers from GGUF files, computed on the CPU: `phi3`, and `llama` (which is also Mistral).
+//! Decoder-only transformers from GGUF files and SafeTensors folders, computed on the CPU: `phi3`, `llama` (which is also Mistral), `qwen2` and `qwen3`.
 //!
 //! What differs between the architectures is data ([`Config`]) and how projections are laid out in the file; the arithmetic
 //! is one, over rows of (sequence, position, token) ([`Row`]). Quantised matrices stay mapped and are multiplied by
 //! [`crate::kernels`]; candle holds the matrices of formats and processors without kernels. Everything between them is here,
 //! in `f32`; keys and values are kept in half precision.
 
-pub use cache::Sequence;
-pub use config::{Architecture, Config, RopeScaling};
+pub use cache::{PAGE, Sequence};
+pub use config::{Architecture, Config, RopeScaling, Rotation};
 pub use rows::Row;
 pub use session::Session;
 
-use crate::gguf::{Gguf, GgufError, GgufProblem};
+use crate::gguf::{Gguf, GgufError};
 use crate::pool::Pool;
+use crate::safetensors::{Checkpoint, CheckpointError};
 use attention::TOGETHER;
 use cache::CacheShape;
 use layer::{Layer, Scratch, Step, norm_rows};
 use matrix::{Input, Matrix, Results};
+use published::Published;
 use rope::Rope;
+use rows::Parts;
 use std::ops::Range;
 use std::sync::Arc;
 use weights::Weights;
@@ -27,9 +30,11 @@ mod config;
 mod halves;
 mod layer;
 mod matrix;
+mod published;
 mod rope;
 mod rows;
 mod session;
+mod steady;
 mod vectors;
 mod weights;
 
@@ -44,6 +49,9 @@ pub enum DecoderError {
     /// The file is not usable.
     #[error(transparent)]
     File(#[from] GgufError),
+    /// The folder is not usable.
+    #[error(transparent)]
+    Folder(#[from] CheckpointError),
     /// A computation failed, most likely for want of memory.
     #[error("{what} failed: {problem}; free memory or choose a smaller model")]
     Compute {
@@ -129,10 +137,18 @@ impl Decoder {
 
     /// Loads some layers of a file's model: the embedding with the first, the output with the last.
     pub fn load_layers(file: &Arc<Gguf>, range: Range<usize>) -> Result<Self, DecoderError> {
-        let config = Config::from_gguf(file)?;
-        let weights = Weights::new(file);
+        Self::from_weights(Weights::Gguf(file), Config::from_gguf(file)?, range)
+    }
+
+    /// Loads the model of a folder. All of it goes into memory, in `f32`.
+    pub fn load_folder(checkpoint: &Checkpoint) -> Result<Self, DecoderError> {
+        let published = Published::read(checkpoint)?;
+        Self::from_weights(Weights::Folder(checkpoint, &published), published.config.clone(), 0..usize::MAX)
+    }
+
+    fn from_weights(weights: Weights<'_>, config: Config, range: Range<usize>) -> Result<Self, DecoderError> {
         let range = range.start.min(config.layers)..range.end.min(config.layers);
-        let layers = range.clone().map(|index| Layer::load(&weights, &config, index)).collect::<Result<_, _>>()?;
+        let layers = range.clone().map(|index| Layer::load(weights, &config, index)).collect::<Result<_, _>>()?;
         let (rows, width) = (config.vocabulary, config.hidden);
         let embedding = || weights.matrix("token_embd.weight", rows, width);
         let output = if range.end < config.layers {
@@ -143,7 +159,7 @@ impl Decoder {
             Some((norm, matrix))
         };
         let embedding = if range.start == 0 { Some(embedding()?) } else { None };
-        let rope = Rope::load(&weights, &config)?;
+        let rope = Rope::load(weights, &config)?;
         Ok(Self { config, range, embedding, layers, output, rope })
     }
 
@@ -177,12 +193,30 @@ impl Decoder {
         want: &[usize],
         cancel: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<f32>>, DecoderError> {
+        Ok(match self.compute(sequences, rows, want, Parts::Together, cancel)? {
+            Some(logits) => {
+                self.all_finite(&logits, rows, want)?;
+                Some(logits)
+            }
+            None => None,
+        })
+    }
+
+    fn compute(
+        &self,
+        sequences: &mut [&mut Sequence],
+        rows: &[Row],
+        want: &[usize],
+        parts: Parts,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<f32>>, DecoderError> {
         rows::runs(rows, sequences, self.config.vocabulary, usize::MAX)?;
         let mut hidden = self.embed(rows)?;
-        if !self.blocks(sequences, rows, &mut hidden, cancel)? {
+        if !self.run_layers(sequences, rows, &mut hidden, parts, cancel)? {
             return Ok(None);
         }
-        self.logits(&hidden, rows, want).map(Some)
+        let parts = if parts == Parts::Together { parts } else { Parts::Steady { prompt: 0 } };
+        self.project(&hidden, want, parts).map(Some)
     }
 
     /// The first layer's input, a row of the model's width for each row.
@@ -201,6 +235,17 @@ impl Decoder {
         hidden: &mut [f32],
         cancel: &dyn Fn() -> bool,
     ) -> Result<bool, DecoderError> {
+        self.run_layers(sequences, rows, hidden, Parts::Together, cancel)
+    }
+
+    fn run_layers(
+        &self,
+        sequences: &mut [&mut Sequence],
+        rows: &[Row],
+        hidden: &mut [f32],
+        parts: Parts,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<bool, DecoderError> {
         let group = self.config.heads / self.config.kv_heads;
         // Runs are short enough that a step's attention is shared out evenly, long enough that pages are read together.
         let runs = rows::runs(rows, sequences, self.config.vocabulary, (4 * TOGETHER).div_ceil(group))?;
@@ -217,7 +262,7 @@ impl Decoder {
             if cancel() {
                 return Ok(false);
             }
-            let mut step = Step { sequences, runs: &runs, turns: &turns, pool: Pool::of_process(), layer: index };
+            let mut step = Step { sequences, runs: &runs, turns: &turns, parts, pool: Pool::of_process(), layer: index };
             layer.forward(hidden, &mut step, &mut scratch).map_err(DecoderError::compute("a transformer block"))?;
         }
         for (sequence, end) in sequences.iter_mut().zip(ends) {
@@ -228,6 +273,12 @@ impl Decoder {
 
     /// The logits of the wanted rows of the last layer's output.
     pub fn logits(&self, hidden: &[f32], rows: &[Row], want: &[usize]) -> Result<Vec<f32>, DecoderError> {
+        let logits = self.project(hidden, want, Parts::Together)?;
+        self.all_finite(&logits, rows, want)?;
+        Ok(logits)
+    }
+
+    fn project(&self, hidden: &[f32], want: &[usize], parts: Parts) -> Result<Vec<f32>, DecoderError> {
         let (norm, output) = self.output.as_ref().ok_or_else(|| self.elsewhere("output"))?;
         let (width, vocabulary, pool) = (self.config.hidden, self.config.vocabulary, Pool::of_process());
         let wanted: Vec<f32> = want.iter().flat_map(|&row| hidden[row * width..][..width].iter().copied()).collect();
@@ -239,25 +290,19 @@ impl Decoder {
         }
         let results = Results { values: &mut logits, stride: vocabulary, first: 0 };
         output
-            .multiply(&Input::new(&normal, width), results, pool)
+            .multiply(&Input::new(&normal, width, parts), results, pool)
             .map_err(DecoderError::compute("the output projection"))?;
-        for (&row, logits) in want.iter().zip(logits.chunks_exact(vocabulary)) {
-            if logits.iter().any(|logit| !logit.is_finite()) {
-                return Err(DecoderError::NotFinite { position: rows[row].position });
-            }
-        }
         Ok(logits)
     }
-}
 
-/// Refuses what would be computed wrongly in silence: biases this build does not add.
-fn refuse_bias(file: &Gguf, name: &str) -> Result<(), GgufError> {
-    let bias = format!("{}.bias", name.trim_end_matches(".weight"));
-    match file.tensor(&bias) {
-        None => Ok(()),
-        Some(_) => {
-            let expected = "models with biases are not supported".to_string();
-            Err(file.error(format!("tensor {bias:?}"), GgufProblem::OutOfRange { value: "a bias".into(), expected }))
+    fn all_finite(&self, logits: &[f32], rows: &[Row], want: &[usize]) -> Result<(), DecoderError> {
+        let rows = want.iter().map(|&row| &rows[row]);
+        match rows
+            .zip(logits.chunks_exact(self.config.vocabulary))
+            .find(|(_, logits)| !logits.iter().all(|logit| logit.is_finite()))
+        {
+            Some((row, _)) => Err(DecoderError::NotFinite { position: row.position }),
+            None => Ok(()),
         }
     }
 }
@@ -403,13 +448,13 @@ mod tests {
             Decoder::load(&Arc::new(open(&made.writer))).unwrap_err().to_string()
         };
         let cases: [(Change<'_>, &[&str]); 7] = [
-            (&|w| w.string("general.architecture", "gemma"), &["gemma", "phi3, llama, mistral"]),
+            (&|w| w.string("general.architecture", "gemma"), &["gemma", "phi3, llama, mistral, qwen2, qwen3"]),
             (&|w| w.u32("phi3.embedding_length", 68), &["blk.0.attn_qkv.weight", "[128, 64], expected [136, 68]"]),
             (&|w| w.u32("phi3.block_count", 3), &["blk.2.", "missing"]),
             (&|w| w.u32("phi3.block_count", u32::MAX), &["phi3.block_count", "1 to 1024"]),
             (&|w| w.u32("phi3.attention.head_count_kv", 3), &["head_count_kv", "divide"]),
             (&|w| w.remove_tensor("blk.1.ffn_down.weight"), &["blk.1.ffn_down.weight", "missing", "convert"]),
-            (&|w| w.tensor_f32("blk.0.attn_qkv.bias", &[128], &[0.0; 128]), &["attn_qkv.bias", "biases"]),
+            (&|w| w.tensor_f32("blk.0.attn_output.bias", &[64], &[0.0; 64]), &["attn_output.bias", "biases"]),
         ];
         for (change, words) in cases {
             let message = refusal(change);

@@ -154,6 +154,9 @@ fn lines(args: &EvalArgs) -> Result<Vec<Line>, Fault> {
 
 fn evaluate(args: &EvalArgs) -> Result<(Report, Calibration), Fault> {
     let lines = lines(args)?;
+    if args.model.is_dir() {
+        return Err(refused("figures belong to a file's digest, and this is a folder").remedy("give a GGUF file"));
+    }
     let model = LanguageModel::open(&args.model).map_err(refused)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap(&args.model).map_err(refused)?;
@@ -185,7 +188,7 @@ fn evaluate(args: &EvalArgs) -> Result<(Report, Calibration), Fault> {
     let kept: Vec<&Graded> = graded.iter().filter(|one| one.features.is_some_and(|f| rule.judge(&f).0)).collect();
     let key = CalibrationKey {
         model: Digest::from_blake3(hasher.finalize()),
-        quantisation: model.quantisation().into(),
+        quantisation: model.quantisation(),
         engine: ouro_engine::BUILD.into(),
     };
     let curves = curves(&graded);

@@ -39,7 +39,7 @@ impl LocalModel {
         let (digest, _) = hash_file(path).map_err(|e| JobError::load(e.to_string()))?;
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let name = model.config().name.clone().unwrap_or(file);
-        let key = CalibrationKey { model: digest, quantisation: model.quantisation().into(), engine: ouro_engine::BUILD.into() };
+        let key = CalibrationKey { model: digest, quantisation: model.quantisation(), engine: ouro_engine::BUILD.into() };
         let calibration = calibration.map(|path| read_calibration(path, &key));
         if let Some(Err(problem)) = &calibration {
             tracing::warn!(problem, "the calibration of the first pass is not used");

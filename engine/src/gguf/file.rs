@@ -1,7 +1,7 @@
 //! A mapped GGUF file with typed access to its metadata and tensors.
 
 use super::header::{Header, decode_strings};
-use super::{Array, GgufError, GgufProblem, TensorInfo, TensorType, Value, ValueKind};
+use super::{Array, GgufError, GgufProblem, TensorInfo, Value, ValueKind};
 use memmap2::Mmap;
 use std::fs::File;
 use std::ops::Range;
@@ -130,22 +130,14 @@ impl Gguf {
         Ok(Some(quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect()))
     }
 
+    /// All tensors.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+        self.header.tensors.values()
+    }
+
     /// What is known of a tensor.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.header.tensors.get(name)
-    }
-
-    /// The types of its matrices, the one with most bytes first: `Q4_K, Q6_K`.
-    pub fn quantisation(&self) -> String {
-        let mut bytes: Vec<(usize, TensorType)> = vec![];
-        for tensor in self.header.tensors.values().filter(|tensor| tensor.shape.len() > 1) {
-            match bytes.iter_mut().find(|(_, kind)| *kind == tensor.kind) {
-                Some((bytes, _)) => *bytes += tensor.bytes.len(),
-                None => bytes.push((tensor.bytes.len(), tensor.kind)),
-            }
-        }
-        bytes.sort_by_key(|(bytes, kind)| (std::cmp::Reverse(*bytes), kind.number()));
-        bytes.iter().map(|(_, kind)| kind.name()).collect::<Vec<_>>().join(", ")
     }
 
     /// The bytes of a tensor of this file.
