@@ -1,7 +1,11 @@
 //! The command line of `ouro-bench`: which measurement, how much of it, and how it is printed.
 
-use crate::{DecisionOptions, Machine, NoopOptions, Report, UplinkOptions, decisions, first_chunk, noop, uplinks};
+use crate::{
+    BulkOptions, DecisionOptions, Machine, NoopOptions, RankOptions, Report, UplinkOptions, bulk, decisions, first_chunk, noop, ranks,
+    uplinks,
+};
 use clap::{Parser, Subcommand, ValueEnum};
+use std::time::Duration;
 
 /// Measures what a request costs beside its work: accept, plan, place, run, commit.
 #[derive(Debug, Parser)]
@@ -43,6 +47,21 @@ enum What {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         requests: u32,
     },
+    /// Large results from node to node: how long small messages take meanwhile, and MB/s beside `dd`
+    Bulk {
+        /// Size of what is sent each way, MiB
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(8..=256))]
+        mib: u64,
+        /// How much later each piece on each line arrives, ms
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=2000))]
+        delay_ms: u64,
+    },
+    /// Whether forecasts rank nodes as real steps on them really finish; as root, who can make cgroups
+    Ranks {
+        /// Runs of each kind of step on each node
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+    },
     /// What thousands of connected nodes cost a server, and how long they take to come back to one that was killed
     Uplinks {
         /// Nodes, each with a certificate and a connection of its own
@@ -70,6 +89,8 @@ impl Arguments {
             Some(What::Decisions { nodes, decisions: count }) => Ok(decisions(&DecisionOptions { nodes, decisions: count })?.table()),
             Some(What::Uplinks { nodes }) => Ok(uplinks(&UplinkOptions { nodes })?.table()),
             Some(What::FirstChunk { requests }) => Ok(first_chunk(requests)?.table()),
+            Some(What::Bulk { mib, delay_ms }) => Ok(bulk(&BulkOptions { mib, delay: Duration::from_millis(delay_ms) })?.table()),
+            Some(What::Ranks { rounds }) => Ok(ranks(&RankOptions { rounds })?.table()),
             None => {
                 let options = NoopOptions { requests, in_flight, agents, slots };
                 let before = Machine::look();
