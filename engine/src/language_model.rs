@@ -10,12 +10,14 @@ pub use origin::Origin;
 use crate::decoder::{Config, Decoder, DecoderError};
 use crate::deferral::Rule;
 use crate::gguf::{Gguf, GgufError, GgufProblem};
+use crate::grammar::{GrammarError, Grammars};
 use crate::safetensors::{Checkpoint, CheckpointError, CheckpointProblem};
 use crate::tokens::{Tokenizer, TokenizerError};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 mod first_pass;
+mod form;
 mod generate;
 mod origin;
 
@@ -34,6 +36,9 @@ pub enum ModelError {
     /// The model cannot be loaded or computed.
     #[error(transparent)]
     Decoder(#[from] DecoderError),
+    /// The answer cannot be held to the form that was asked for.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
     /// The prompt leaves no room for an answer.
     #[error("the prompt has {tokens} tokens and the model's context is {context}; shorten it or choose a model with a longer context")]
     PromptTooLong {
@@ -54,6 +59,8 @@ pub struct LanguageModel {
     tokenizer: Tokenizer,
     rule: Rule,
     origin: Origin,
+    /// Made when the first answer in a given form is wanted.
+    grammars: OnceLock<Grammars>,
 }
 
 impl LanguageModel {
@@ -74,7 +81,7 @@ impl LanguageModel {
             return Err(file.error("tokenizer.ggml.tokens", problem).into());
         }
         let origin = Origin::of_file(&file, decoder.config().architecture);
-        Ok(Self { decoder, tokenizer, rule, origin })
+        Ok(Self { decoder, tokenizer, rule, origin, grammars: OnceLock::new() })
     }
 
     fn open_folder(path: &Path) -> Result<Self, ModelError> {
@@ -88,7 +95,7 @@ impl LanguageModel {
             return Err(CheckpointError::new(path.join("tokenizer.json"), "model.vocab", problem).into());
         }
         let origin = Origin::of_folder(&checkpoint, decoder.config().architecture);
-        Ok(Self { decoder, tokenizer, rule: Rule::default(), origin })
+        Ok(Self { decoder, tokenizer, rule: Rule::default(), origin, grammars: OnceLock::new() })
     }
 
     /// What the model is.
@@ -121,6 +128,9 @@ impl LanguageModel {
         Ok(self.tokenizer.encode_chat(prompt)?.len())
     }
 }
+
+#[cfg(test)]
+pub(crate) use generate::tests as tests_of_answers;
 
 #[cfg(test)]
 mod tests {

@@ -58,7 +58,7 @@ pub(super) fn generate(model: &LanguageModel, prompt: &str, max_tokens: usize, s
 /// What a model's refusal says about the work.
 pub(super) fn failure(error: &ModelError) -> JobError {
     match error {
-        ModelError::PromptTooLong { .. } | ModelError::PromptEmpty => JobError::input(error.to_string()),
+        ModelError::PromptTooLong { .. } | ModelError::PromptEmpty | ModelError::Grammar(_) => JobError::input(error.to_string()),
         ModelError::File(_) | ModelError::Folder(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => {
             JobError::error(error.to_string())
         }

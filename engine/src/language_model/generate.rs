@@ -1,7 +1,9 @@
 //! Answering a prompt, token by token.
 
 use super::{LanguageModel, ModelError};
+use crate::grammar::Grammar;
 use crate::sampling::{Sampler, Sampling};
+use serde_json::Value;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -86,6 +88,31 @@ impl LanguageModel {
         hooks: &Hooks<'_>,
         sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
+        self.answer(prompt, options, None, hooks, sink)
+    }
+
+    /// As [`LanguageModel::generate`], but the answer is JSON that a schema allows, unless it ends by [`Finish::Length`] or
+    /// [`Finish::Cancelled`]. The model is not told of the schema: the prompt should.
+    pub fn generate_json(
+        &self,
+        prompt: &str,
+        schema: &Value,
+        options: &GenerateOptions,
+        hooks: &Hooks<'_>,
+        sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let grammar = self.grammar(schema)?;
+        self.answer(prompt, options, Some(grammar), hooks, sink)
+    }
+
+    fn answer(
+        &self,
+        prompt: &str,
+        options: &GenerateOptions,
+        mut grammar: Option<Grammar>,
+        hooks: &Hooks<'_>,
+        sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
         // The template alone is not empty, but there would be nothing to answer.
         if prompt.trim().is_empty() {
             return Err(ModelError::PromptEmpty);
@@ -120,10 +147,9 @@ impl LanguageModel {
             if answer.tokens.len() == room {
                 break Finish::Length;
             }
-            let Some(choice) = sampler.choose(&current, None) else {
+            let Some((choice, stop)) = self.choose(&mut sampler, grammar.as_mut(), &current)? else {
                 break Finish::Length;
             };
-            let stop = self.tokenizer.is_stop(choice.id);
             let last = stop || answer.tokens.len() + 1 == room;
             let mut text = stream.push(choice.id);
             if last {
@@ -150,7 +176,7 @@ impl LanguageModel {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::decoder::random_model::RandomModel;
     use crate::gguf::writer::GgufWriter;
