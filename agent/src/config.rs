@@ -98,11 +98,22 @@ pub struct WorkersConfig {
     pub idle_timeout_s: u64,
     /// A limit on a worker's address space in bytes; none by default, since mapped models need room.
     pub address_space_bytes: Option<u64>,
+    /// Requests that a language model computes together. Default 8.
+    pub batch: u32,
+    /// Bytes of keys and values that a language model keeps for all its requests; else an eighth of the memory, at least 256 MiB.
+    pub cache_bytes: Option<u64>,
 }
 
 impl Default for WorkersConfig {
     fn default() -> Self {
-        Self { idle_timeout_s: 300, address_space_bytes: None }
+        Self { idle_timeout_s: 300, address_space_bytes: None, batch: 8, cache_bytes: None }
+    }
+}
+
+impl WorkersConfig {
+    /// Keys and values of a language model on a machine with so much memory, bytes.
+    pub fn cache_bytes(&self, memory_bytes: Option<u64>) -> u64 {
+        self.cache_bytes.unwrap_or_else(|| (memory_bytes.unwrap_or(0) / 8).max(256 << 20))
     }
 }
 
@@ -151,6 +162,9 @@ impl Config {
         }
         if self.slots.is_some_and(|s| !(1..=256).contains(&s)) {
             return Err("slots: it goes from 1 to 256".into());
+        }
+        if !(1..=256).contains(&self.workers.batch) {
+            return Err("workers.batch: it goes from 1 to 256".into());
         }
         if !(1..=32_768).contains(&self.first_pass.max_tokens) {
             return Err("first_pass.max_tokens: it goes from 1 to 32768".into());
@@ -209,6 +223,7 @@ mod tests {
         for (bad, named) in [
             ("slotz = 1", "slotz"),
             ("slots = 0", "slots"),
+            ("[workers]\nbatch = 0", "workers.batch"),
             ("metrics = \"0.0.0.0:1\"", "metrics"),
             ("[first_pass]\nfeature = \"x\"", "first_pass.feature"),
         ] {

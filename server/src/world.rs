@@ -15,7 +15,7 @@ use crate::store::{NodeRecord, Store, StoreError, Ticker};
 use crate::trust::TrustedKeys;
 use crate::watch::Watchers;
 
-use ouro_common::container::Manifest;
+use ouro_common::container::{Manifest, Runtime};
 use ouro_common::id::{Digest, InstanceId, NodeId};
 
 use ouro_common::plan::Catalogue;
@@ -211,6 +211,12 @@ impl World {
         let found: Vec<_> = wanted.iter().filter_map(|d| known.get(d).map(|k| (*d, k.clone()))).collect();
         let labels = found.iter().map(|(d, k)| (*d, k.module_label.clone())).collect();
         (found.into_iter().map(|(d, k)| (d, k.manifest)).collect(), labels)
+    }
+
+    /// The language models among the containers that are or were in the fleet.
+    pub fn languages(&self) -> BTreeSet<Digest> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|(_, k)| k.manifest.runtime == Runtime::Gguf).map(|(digest, _)| *digest).collect()
     }
 
     /// Any number of rows may have changed, or one is new.

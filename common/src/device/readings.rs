@@ -57,8 +57,15 @@ pub struct NodeProfile {
     pub hash_bytes_per_s: Option<f64>,
     /// How many steps may run at once.
     pub slots: u32,
+    /// So many steps of one language model share a slot: they are computed together.
+    #[serde(default = "one")]
+    pub batch: u32,
     /// The digest of the first-pass model, if there is one, and its file name.
     pub first_pass_model: Option<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// A container that is in memory now.

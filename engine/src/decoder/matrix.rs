@@ -1,7 +1,8 @@
 //! A matrix of a model: mapped, where there are kernels for its format and this processor, else loaded by candle.
 
+use super::rows::Parts;
 use crate::gguf::{Gguf, TensorInfo};
-use crate::kernels::{Activations, Format, Level, Output, ROWS_AT_A_TIME, multiply};
+use crate::kernels::{Activations, Format, Level, Manner, Output, ROWS_AT_A_TIME, multiply};
 use crate::pool::Pool;
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Result, Tensor, bail};
@@ -14,19 +15,32 @@ use std::sync::Arc;
 pub(super) struct Input<'a> {
     values: &'a [f32],
     width: usize,
-    by_32: OnceCell<Activations>,
-    by_256: OnceCell<Activations>,
+    parts: Parts,
+    by_32: OnceCell<[Activations; 2]>,
+    by_256: OnceCell<[Activations; 2]>,
 }
 
 impl<'a> Input<'a> {
     /// Whole rows of `width` values.
-    pub(super) fn new(values: &'a [f32], width: usize) -> Self {
-        Self { values, width, by_32: OnceCell::new(), by_256: OnceCell::new() }
+    pub(super) fn new(values: &'a [f32], width: usize, parts: Parts) -> Self {
+        Self { values, width, parts, by_32: OnceCell::new(), by_256: OnceCell::new() }
     }
 
-    fn rounded(&self, group: usize, pool: &Pool) -> &Activations {
+    /// The rows of a prompt that are multiplied in another manner than the others; none where all are multiplied together.
+    fn prompt(&self) -> usize {
+        match self.parts {
+            Parts::Together => 0,
+            Parts::Steady { prompt } => prompt,
+        }
+    }
+
+    /// The prompt's rows and the others.
+    fn rounded(&self, group: usize, pool: &Pool) -> &[Activations; 2] {
         let cell = if group == 32 { &self.by_32 } else { &self.by_256 };
-        cell.get_or_init(|| Activations::quantise(self.values, self.width, group, pool))
+        let (prompt, others) = self.values.split_at(self.prompt() * self.width);
+        let manner = if self.parts == Parts::Together { Manner::Cheapest } else { Manner::Dots };
+        let round = |values, manner| Activations::quantise(values, self.width, group, pool).by(manner);
+        cell.get_or_init(|| [round(prompt, Manner::Panels), round(others, manner)])
     }
 }
 
@@ -72,19 +86,40 @@ impl Mapped {
     }
 
     fn multiply(&self, x: &Input<'_>, results: &mut Results<'_>, pool: &Pool) {
-        let x = x.rounded(self.format.activation_group(), pool);
-        let (out, weights) = (Output::new(results.values, results.stride, results.first), self.weights());
-        // Whole pieces of 64 rows, so that panels are never cut.
+        let weights = self.weights();
+        let (prompt, others) = results.values.split_at_mut(x.prompt() * results.stride);
+        let outputs = [prompt, others].map(|values| Output::new(values, results.stride, results.first));
+        let parts: Vec<(&Activations, Output)> = x.rounded(self.format.activation_group(), pool).iter().zip(outputs).collect();
+        // Whole pieces of 64 rows, so that panels are never cut. The second part finds a piece in the cache.
         let pieces = self.rows.div_ceil(ROWS_AT_A_TIME);
         pool.each(pieces, 1, &|pieces| {
             let rows = pieces.start * ROWS_AT_A_TIME..(pieces.end * ROWS_AT_A_TIME).min(self.rows);
-            // SAFETY: the level was detected, every piece is given out once, and the file was found to hold whole rows.
-            unsafe { multiply(self.level, self.format, weights, x, out, rows) }
+            for (x, out) in parts.iter().filter(|(x, _)| !x.is_empty()) {
+                // SAFETY: the level was detected, every piece is given out once, and the file was found to hold whole rows.
+                unsafe { multiply(self.level, self.format, weights, x, *out, rows.clone()) }
+            }
         });
     }
 }
 
+/// Products of some rows with a matrix that candle holds, written from the row `first` on.
+fn product(matrix: &QMatMul, values: &[f32], width: usize, results: &mut Results<'_>, first: usize) -> Result<()> {
+    let product = matrix.forward(&Tensor::from_slice(values, (values.len() / width, width), &Device::Cpu)?)?;
+    let columns = product.dim(1)?;
+    let product = product.flatten_all()?.to_vec1::<f32>()?;
+    let places = results.values.chunks_exact_mut(results.stride).skip(first);
+    for (to, from) in places.zip(product.chunks_exact(columns)) {
+        to[results.first..][..columns].copy_from_slice(from);
+    }
+    Ok(())
+}
+
 impl Matrix {
+    /// Whether what it computes for rows of a prompt does not depend on how many are computed together.
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(self, Self::Mapped(_))
+    }
+
     /// Products of the rows of `x` with the matrix's rows.
     pub(super) fn multiply(&self, x: &Input<'_>, mut results: Results<'_>, pool: &Pool) -> Result<()> {
         match self {
@@ -92,11 +127,13 @@ impl Matrix {
             Self::Mapped(mapped) => bail!("activations are {} wide, the matrix {}", x.width, mapped.width),
             Self::Loaded(matrix) => {
                 let rows = x.values.len() / x.width;
-                let product = matrix.forward(&Tensor::from_slice(x.values, (rows, x.width), &Device::Cpu)?)?;
-                let width = product.dim(1)?;
-                let product = product.flatten_all()?.to_vec1::<f32>()?;
-                for (to, from) in results.values.chunks_exact_mut(results.stride).zip(product.chunks_exact(width)) {
-                    to[results.first..][..width].copy_from_slice(from);
+                // A product of several rows may add up in another order than one of each alone.
+                let alone = if x.parts == Parts::Together { rows } else { x.prompt() };
+                let ends = std::iter::once(alone).chain(alone + 1..=rows);
+                let mut start = 0;
+                for end in ends.filter(|end| *end > 0) {
+                    product(matrix, &x.values[start * x.width..end * x.width], x.width, &mut results, start)?;
+                    start = end;
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::store::{Arrival, LiveAttempt, OpenedSession, OutputRecord, SessionEnd
 use crate::world::World;
 use futures::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use ouro_common::device::{NodeProfile, Readings};
+use ouro_common::envelope::Principal;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, AttemptKey, NodeId};
 use ouro_common::module::Announcement;
@@ -215,7 +216,14 @@ fn assign_to_wire(attempt: LiveAttempt) -> Assign {
         outputs: attempt.step.outputs.iter().map(|(port, tag)| (port.to_string(), tag.to_string())).collect(),
         budget_ms: attempt.remaining_ms,
         answers: attempt.answers,
+        scope: scope_of(&attempt.principal),
     }
+}
+
+/// A word for whoever asked, the same for all of his requests: it tells nodes what may be reused for whom, and names nobody.
+fn scope_of(principal: &Principal) -> String {
+    let key = blake3::derive_key("ouroboros 2026 reuse among requests of one principal", principal.to_string().as_bytes());
+    blake3::Hash::from_bytes(key).to_hex().to_string()
 }
 
 /// Takes what a node says until its session ends. Results are committed side by side, so that they share the disk's flush;

@@ -109,7 +109,8 @@ pub(crate) fn prediction(node: &NodeState, wanted: &Wanted<'_>, nominal: &StepCo
             true
         }
     };
-    let mut cost = StepCost { bytes_in: missing_inputs(wanted.step, node.id), ..nominal.clone() };
+    let batch = nominal.batch.max(1.0) + f64::from(cx.beside);
+    let mut cost = StepCost { bytes_in: missing_inputs(wanted.step, node.id), batch, ..nominal.clone() };
     if !node.loaded.contains(&wanted.step.container) {
         let class = Class::of(node.profile.as_deref());
         let module = node.present.get(&wanted.step.container).copied().flatten();
@@ -142,6 +143,8 @@ pub(crate) struct PredictContext<'a, 'n> {
     pub(crate) stand_ins: &'a StandIns<'n>,
     pub(crate) processor: Processor,
     pub(crate) free_in_s: f64,
+    /// Attempts of the same language model that it is computed together with.
+    pub(crate) beside: u32,
 }
 
 /// Input bytes that are not on the node yet.
