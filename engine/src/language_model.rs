@@ -165,6 +165,11 @@ impl LanguageModel {
         }
     }
 
+    /// The types of its tensors: `Q4_K, Q6_K, F32`.
+    pub fn quantisation(&self) -> String {
+        self.origin.types.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// The tokens of a prompt in the model's chat template.
     pub fn count_tokens(&self, prompt: &str) -> Result<usize, ModelError> {
         Ok(self.tokenizer.encode_chat(prompt)?.len())

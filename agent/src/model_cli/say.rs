@@ -75,7 +75,11 @@ fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let mut failed = None;
     let sink = &mut |event: &TokenEvent| {
         let result = if args.logprobs {
-            writeln!(out, "{}", serde_json::json!({"token": event.id, "text": event.text, "logprob": event.logprob}))
+            writeln!(
+                out,
+                "{}",
+                serde_json::json!({"token": event.id, "text": event.text, "logprob": event.logprob, "entropy": event.entropy})
+            )
         } else {
             out.write_all(event.text.as_bytes())
         };

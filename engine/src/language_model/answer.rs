@@ -85,7 +85,7 @@ impl<'m> Answer<'m> {
         self.made.logprobs.push(choice.logprob);
         self.made.text.push_str(&text);
         let finish = if stop { Some(Finish::Stop) } else { last.then_some(Finish::Length) };
-        Ok(Some((TokenEvent { id: choice.id, text, logprob: choice.logprob }, finish)))
+        Ok(Some((TokenEvent { id: choice.id, text, logprob: choice.logprob, entropy: choice.entropy }, finish)))
     }
 
     /// The answer as far as it came.

@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use super::{LanguageModel, ModelError};
+use crate::deferral::Observation;
 use crate::grammar::Grammar;
 use crate::sampling::Sampling;
 use serde_json::Value;
@@ -41,6 +42,15 @@ pub struct TokenEvent {
     pub text: String,
     /// Its exact natural-log probability.
     pub logprob: f64,
+    /// The entropy of the distribution it was chosen from, nats.
+    pub entropy: f64,
+}
+
+impl TokenEvent {
+    /// What deferral looks at.
+    pub fn observation(&self) -> Observation {
+        Observation { id: self.id, logprob: self.logprob, entropy: self.entropy }
+    }
 }
 
 /// Why an answer ended.
