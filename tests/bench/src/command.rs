@@ -1,7 +1,8 @@
 //! The command line of `ouro-bench`: which measurement, how much of it, and how it is printed.
 
 use crate::{
-    BulkOptions, DecisionOptions, Machine, NoopOptions, RankOptions, Report, UplinkOptions, bulk, decisions, noop, ranks, uplinks,
+    BulkOptions, DecisionOptions, Machine, NoopOptions, RankOptions, Report, UplinkOptions, bulk, decisions, first_chunk, noop, ranks,
+    uplinks,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use std::time::Duration;
@@ -39,6 +40,12 @@ enum What {
         /// Decisions in each measurement
         #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         decisions: u32,
+    },
+    /// How long after submit the first piece of a language model's answer comes
+    FirstChunk {
+        /// Requests, one after the other
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        requests: u32,
     },
     /// Large results from node to node: how long small messages take meanwhile, and MB/s beside `dd`
     Bulk {
@@ -81,6 +88,7 @@ impl Arguments {
         match self.what {
             Some(What::Decisions { nodes, decisions: count }) => Ok(decisions(&DecisionOptions { nodes, decisions: count })?.table()),
             Some(What::Uplinks { nodes }) => Ok(uplinks(&UplinkOptions { nodes })?.table()),
+            Some(What::FirstChunk { requests }) => Ok(first_chunk(requests)?.table()),
             Some(What::Bulk { mib, delay_ms }) => Ok(bulk(&BulkOptions { mib, delay: Duration::from_millis(delay_ms) })?.table()),
             Some(What::Ranks { rounds }) => Ok(ranks(&RankOptions { rounds })?.table()),
             None => {

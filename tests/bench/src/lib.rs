@@ -3,6 +3,7 @@
 pub use bulk::{Bulk, BulkOptions, bulk};
 pub use command::Arguments;
 pub use decisions::{DecisionOptions, Decisions, decisions};
+pub use first_chunk::{FirstChunk, first_chunk};
 pub use noop::{Noop, NoopOptions, noop};
 pub use ranks::{RankOptions, Ranks, ranks};
 pub use report::{Machine, Report};
@@ -11,6 +12,7 @@ pub use uplinks::{UplinkOptions, Uplinks, uplinks};
 mod bulk;
 mod command;
 mod decisions;
+mod first_chunk;
 mod noop;
 mod ranks;
 mod report;
