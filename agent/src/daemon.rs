@@ -94,7 +94,7 @@ impl Service {
         })?;
         let lock = home.lock()?;
         let boot = profile::boot_id()?;
-        let outbox = Outbox::open(home.agent("attempts"), boot).map_err(|e| file_fault(&e))?;
+        let outbox = Outbox::open(&home.agent("attempts"), boot).map_err(|e| file_fault(&e))?;
         let spool = Spool::open(home.agent("spool"), options.config.spool_max_bytes.0).map_err(|e| file_fault(&e))?;
         let journal = Journal::open(home.agent("requests"), unix_ms()).map_err(|e| file_fault(&e))?;
         let logs = LogBook::open(home.agent("logs")).map_err(|e| file_fault(&e))?;

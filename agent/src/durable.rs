@@ -1,5 +1,9 @@
 //! Files that are there whole or not at all: written beside their place, fsynced, renamed, and their folder fsynced.
 
+mod record_log;
+
+pub use record_log::RecordLog;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;

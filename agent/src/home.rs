@@ -5,7 +5,7 @@
 //! agent/identity/       key.pem, chain.pem, ca.pem
 //! agent/node.json       which server, which node id and name: written by `join`
 //! agent/lock            held by the running agent
-//! agent/attempts/       steps under way and results not yet acknowledged, a file each
+//! agent/attempts/log    steps under way and results not yet acknowledged
 //! agent/spool/          large results, named by their BLAKE3
 //! agent/running/        a folder for each step that runs
 //! agent/logs/           what containers said, a file a step, for a day

@@ -1,4 +1,4 @@
-//! Decoder-only transformers from GGUF files, computed on the CPU: `phi3`, and `llama` (which is also Mistral).
+//! Decoder-only transformers from GGUF files and SafeTensors folders, computed on the CPU: `phi3`, `llama` (which is also Mistral), `qwen2` and `qwen3`.
 //!
 //! What differs between the architectures is data ([`Config`]) and how projections are laid out in the file; the arithmetic
 //! is one, over rows of (sequence, position, token) ([`Row`]). Quantised matrices stay mapped and are multiplied by
@@ -6,16 +6,18 @@
 //! in `f32`; keys and values are kept in half precision.
 
 pub use cache::Sequence;
-pub use config::{Architecture, Config, RopeScaling};
+pub use config::{Architecture, Config, RopeScaling, Rotation};
 pub use rows::Row;
 pub use session::Session;
 
-use crate::gguf::{Gguf, GgufError, GgufProblem};
+use crate::gguf::{Gguf, GgufError};
 use crate::pool::Pool;
+use crate::safetensors::{Checkpoint, CheckpointError};
 use attention::TOGETHER;
 use cache::CacheShape;
 use layer::{Layer, Scratch, Step, norm_rows};
 use matrix::{Input, Matrix, Results};
+use published::Published;
 use rope::Rope;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ mod config;
 mod halves;
 mod layer;
 mod matrix;
+mod published;
 mod rope;
 mod rows;
 mod session;
@@ -44,6 +47,9 @@ pub enum DecoderError {
     /// The file is not usable.
     #[error(transparent)]
     File(#[from] GgufError),
+    /// The folder is not usable.
+    #[error(transparent)]
+    Folder(#[from] CheckpointError),
     /// A computation failed, most likely for want of memory.
     #[error("{what} failed: {problem}; free memory or choose a smaller model")]
     Compute {
@@ -129,10 +135,18 @@ impl Decoder {
 
     /// Loads some layers of a file's model: the embedding with the first, the output with the last.
     pub fn load_layers(file: &Arc<Gguf>, range: Range<usize>) -> Result<Self, DecoderError> {
-        let config = Config::from_gguf(file)?;
-        let weights = Weights::new(file);
+        Self::from_weights(Weights::Gguf(file), Config::from_gguf(file)?, range)
+    }
+
+    /// Loads the model of a folder. All of it goes into memory, in `f32`.
+    pub fn load_folder(checkpoint: &Checkpoint) -> Result<Self, DecoderError> {
+        let published = Published::read(checkpoint)?;
+        Self::from_weights(Weights::Folder(checkpoint, &published), published.config.clone(), 0..usize::MAX)
+    }
+
+    fn from_weights(weights: Weights<'_>, config: Config, range: Range<usize>) -> Result<Self, DecoderError> {
         let range = range.start.min(config.layers)..range.end.min(config.layers);
-        let layers = range.clone().map(|index| Layer::load(&weights, &config, index)).collect::<Result<_, _>>()?;
+        let layers = range.clone().map(|index| Layer::load(weights, &config, index)).collect::<Result<_, _>>()?;
         let (rows, width) = (config.vocabulary, config.hidden);
         let embedding = || weights.matrix("token_embd.weight", rows, width);
         let output = if range.end < config.layers {
@@ -143,7 +157,7 @@ impl Decoder {
             Some((norm, matrix))
         };
         let embedding = if range.start == 0 { Some(embedding()?) } else { None };
-        let rope = Rope::load(&weights, &config)?;
+        let rope = Rope::load(weights, &config)?;
         Ok(Self { config, range, embedding, layers, output, rope })
     }
 
@@ -247,18 +261,6 @@ impl Decoder {
             }
         }
         Ok(logits)
-    }
-}
-
-/// Refuses what would be computed wrongly in silence: biases this build does not add.
-fn refuse_bias(file: &Gguf, name: &str) -> Result<(), GgufError> {
-    let bias = format!("{}.bias", name.trim_end_matches(".weight"));
-    match file.tensor(&bias) {
-        None => Ok(()),
-        Some(_) => {
-            let expected = "models with biases are not supported".to_string();
-            Err(file.error(format!("tensor {bias:?}"), GgufProblem::OutOfRange { value: "a bias".into(), expected }))
-        }
     }
 }
 
@@ -403,13 +405,13 @@ mod tests {
             Decoder::load(&Arc::new(open(&made.writer))).unwrap_err().to_string()
         };
         let cases: [(Change<'_>, &[&str]); 7] = [
-            (&|w| w.string("general.architecture", "gemma"), &["gemma", "phi3, llama, mistral"]),
+            (&|w| w.string("general.architecture", "gemma"), &["gemma", "phi3, llama, mistral, qwen2, qwen3"]),
             (&|w| w.u32("phi3.embedding_length", 68), &["blk.0.attn_qkv.weight", "[128, 64], expected [136, 68]"]),
             (&|w| w.u32("phi3.block_count", 3), &["blk.2.", "missing"]),
             (&|w| w.u32("phi3.block_count", u32::MAX), &["phi3.block_count", "1 to 1024"]),
             (&|w| w.u32("phi3.attention.head_count_kv", 3), &["head_count_kv", "divide"]),
             (&|w| w.remove_tensor("blk.1.ffn_down.weight"), &["blk.1.ffn_down.weight", "missing", "convert"]),
-            (&|w| w.tensor_f32("blk.0.attn_qkv.bias", &[128], &[0.0; 128]), &["attn_qkv.bias", "biases"]),
+            (&|w| w.tensor_f32("blk.0.attn_output.bias", &[64], &[0.0; 64]), &["attn_output.bias", "biases"]),
         ];
         for (change, words) in cases {
             let message = refusal(change);

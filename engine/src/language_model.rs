@@ -5,16 +5,19 @@
 
 pub use first_pass::{FirstPass, FirstPassOptions};
 pub use generate::{Finish, GenerateOptions, Generation, Hooks, Timing, TokenEvent};
+pub use origin::Origin;
 
 use crate::decoder::{Config, Decoder, DecoderError};
 use crate::deferral::Rule;
 use crate::gguf::{Gguf, GgufError, GgufProblem};
+use crate::safetensors::{Checkpoint, CheckpointError, CheckpointProblem};
 use crate::tokens::{Tokenizer, TokenizerError};
 use std::path::Path;
 use std::sync::Arc;
 
 mod first_pass;
 mod generate;
+mod origin;
 
 /// A model cannot be opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,9 @@ pub enum ModelError {
     /// The file is not usable.
     #[error(transparent)]
     File(#[from] GgufError),
+    /// The folder is not usable.
+    #[error(transparent)]
+    Folder(#[from] CheckpointError),
     /// Its tokenizer is not usable, or a text cannot be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -47,12 +53,16 @@ pub struct LanguageModel {
     decoder: Decoder,
     tokenizer: Tokenizer,
     rule: Rule,
-    file_bytes: u64,
+    origin: Origin,
 }
 
 impl LanguageModel {
-    /// Opens, validates and loads a GGUF file. The threads it computes with are those of the process ([`crate::threads`]).
+    /// Opens, validates and loads a GGUF file or a folder of SafeTensors. The threads it computes with are those of the process
+    /// ([`crate::threads`]).
     pub fn open(path: &Path) -> Result<Self, ModelError> {
+        if path.is_dir() {
+            return Self::open_folder(path);
+        }
         let file = Arc::new(Gguf::open(path)?);
         let tokenizer = Tokenizer::from_gguf(&file)?;
         let rule = Rule::from_gguf(&file)?;
@@ -63,7 +73,22 @@ impl LanguageModel {
             let problem = GgufProblem::OutOfRange { value: format!("{tokens} tokens"), expected };
             return Err(file.error("tokenizer.ggml.tokens", problem).into());
         }
-        Ok(Self { decoder, tokenizer, rule, file_bytes: file.size_bytes() })
+        let origin = Origin::of_file(&file, decoder.config().architecture);
+        Ok(Self { decoder, tokenizer, rule, origin })
+    }
+
+    fn open_folder(path: &Path) -> Result<Self, ModelError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let tokenizer = Tokenizer::from_folder(path)?;
+        let decoder = Decoder::load_folder(&checkpoint)?;
+        let (tokens, rows) = (tokenizer.size(), decoder.config().vocabulary);
+        if tokens > rows {
+            let expected = format!("the model has only {rows} rows of embedding");
+            let problem = CheckpointProblem::OutOfRange { value: format!("{tokens} tokens"), expected };
+            return Err(CheckpointError::new(path.join("tokenizer.json"), "model.vocab", problem).into());
+        }
+        let origin = Origin::of_folder(&checkpoint, decoder.config().architecture);
+        Ok(Self { decoder, tokenizer, rule: Rule::default(), origin })
     }
 
     /// What the model is.
@@ -81,9 +106,14 @@ impl LanguageModel {
         self.rule
     }
 
+    /// What it was read from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The size of its file: about what its weights take in memory when they are quantised, and read for every token.
     pub fn file_bytes(&self) -> u64 {
-        self.file_bytes
+        self.origin.bytes
     }
 
     /// The tokens of a prompt in the model's chat template.
@@ -98,8 +128,11 @@ mod tests {
     use super::*;
     use crate::decoder::random_model::RandomModel;
     use crate::gguf::writer::GgufWriter;
+    use crate::safetensors::tiny_folder::files;
     use crate::tokens::tests::write_byte_level;
     use proptest::prelude::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
     use std::ops::ControlFlow;
 
     fn file() -> Vec<u8> {
@@ -132,45 +165,72 @@ mod tests {
         }
     }
 
-    /// Many more damaged files than the property above: whatever is changed, added or cut off, opening and answering end in
-    /// an error or an answer. Runs for a second, or for `OURO_FUZZ_SECONDS`.
-    #[test]
-    fn a_model_file_survives_anything() {
-        use rand::{Rng as _, SeedableRng as _};
+    /// Changes, adds or cuts off some bytes, most of them among the first `early`.
+    fn damage(bytes: &mut Vec<u8>, early: usize, random: &mut ChaCha8Rng) {
+        for _ in 0..random.random_range(1..5) {
+            let span = if random.random_bool(0.8) { early.min(bytes.len()) } else { bytes.len() };
+            let at = random.random_range(0..span.max(1));
+            match random.random_range(0..5) {
+                _ if at >= bytes.len() => bytes.push(random.random()),
+                0 => bytes[at] ^= 1 << random.random_range(0..8),
+                1 => bytes[at] = [0, 1, 127, 128, 255][random.random_range(0..5)],
+                2 => bytes[at..(at + 8).min(span)].fill(255),
+                3 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, random.random()),
+            }
+        }
+    }
+
+    /// Damages what `damaged` writes, case after case: opening and answering end in an error that names the file or in an
+    /// answer. Runs for a second, or for `OURO_FUZZ_SECONDS`.
+    fn survive(what: &str, path: &Path, mut damaged: impl FnMut(&mut ChaCha8Rng)) {
         use std::time::{Duration, Instant};
         let seconds = std::env::var("OURO_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
         let time = Duration::from_secs_f64(seconds.filter(|s: &f64| s.is_finite() && *s > 0.0).unwrap_or(1.0));
-        let (good, directory) = (file(), tempfile::tempdir().unwrap());
-        let path = directory.path().join("damaged.gguf");
         let (started, mut cases, mut opened) = (Instant::now(), 0_u64, 0_u64);
         while started.elapsed() < time || cases == 0 {
-            let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(cases);
-            let mut bytes = good.clone();
-            for _ in 0..random.random_range(1..5) {
-                let span = if random.random_bool(0.8) { 2_000.min(bytes.len()) } else { bytes.len() };
-                let at = random.random_range(0..span);
-                match random.random_range(0..5) {
-                    0 => bytes[at] ^= 1 << random.random_range(0..8),
-                    1 => bytes[at] = [0, 1, 127, 128, 255][random.random_range(0..5)],
-                    2 => bytes[at..(at + 8).min(span)].fill(255),
-                    3 => bytes.truncate(at.max(1)),
-                    _ => bytes.insert(at, random.random()),
-                }
-            }
-            std::fs::write(&path, bytes).unwrap();
-            match LanguageModel::open(&path) {
+            damaged(&mut ChaCha8Rng::seed_from_u64(cases));
+            match LanguageModel::open(path) {
                 Ok(model) => {
                     opened += 1;
                     let options = GenerateOptions { max_tokens: 2, ..GenerateOptions::default() };
                     let _ = model.generate("hello <|end|>", &options, &CALM, &mut |_| ControlFlow::Continue(()));
                 }
-                Err(error) => assert!(error.to_string().contains("damaged.gguf"), "case {cases}: {error}"),
+                Err(error) => assert!(error.to_string().contains("damaged"), "case {cases}: {error}"),
             }
             cases += 1;
         }
         let rate = cases as f64 / started.elapsed().as_secs_f64();
-        let line = format!("a model file: {cases} cases, {opened} of them usable, {rate:.0} a second\n");
+        let line = format!("{what}: {cases} cases, {opened} of them usable, {rate:.0} a second\n");
         std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_model_file_survives_anything() {
+        let (good, directory) = (file(), tempfile::tempdir().unwrap());
+        let path = directory.path().join("damaged.gguf");
+        survive("a model file", &path, |random| {
+            let mut bytes = good.clone();
+            damage(&mut bytes, 2_000, random);
+            std::fs::write(&path, bytes).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_model_folder_survives_anything() {
+        let (good, directory) = (files(), tempfile::tempdir().unwrap());
+        let path = directory.path().join("damaged");
+        std::fs::create_dir(&path).unwrap();
+        survive("a model folder", &path, |random| {
+            let victim = random.random_range(0..good.len());
+            for (index, (name, bytes)) in good.iter().enumerate() {
+                let mut bytes = bytes.clone();
+                if index == victim {
+                    damage(&mut bytes, 2_000, random);
+                }
+                std::fs::write(path.join(name), bytes).unwrap();
+            }
+        });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Inference in a box of its own: candle and ONNX Runtime are seen nowhere else in the fleet.
 //!
-//! Everything here is synchronous and runs on the CPU. A language model is a GGUF file ([`language_model`]), any other model
+//! Everything here is synchronous and runs on the CPU. A language model is a GGUF file or a folder of SafeTensors ([`language_model`]), any other model
 //! an ONNX file ([`onnx`]); whether the small local model's answer is good enough is a pure decision ([`deferral`]). Files
 //! come from strangers: each is checked as a whole before anything is computed with it, and a bad one is an error that names
 //! the path, the item and the remedy.
@@ -13,6 +13,7 @@ pub mod language_model;
 pub mod onnx;
 mod pool;
 pub mod rates;
+pub mod safetensors;
 pub mod sampling;
 pub mod threads;
 pub mod tokens;

@@ -134,9 +134,8 @@ async fn finished(
     if let (AckVerdict::Committed, Some(ended)) = (verdict, ended) {
         let told = ActualPhases::from_ms(&phases_ms);
         let actual = ended.held_s.map_or(told, |held_s| told.as_seen(held_s - ended.terms.net_s));
-        let mut residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = residuals.entry(node).or_default().entry(ended.container).or_default();
-        *entry = entry.learn(&ended.terms, &actual);
+        let mut lessons = world.lessons.lock().unwrap_or_else(PoisonError::into_inner);
+        lessons.learn(node, ended.container, &ended.terms, &actual);
     }
     if let CommitOutcome::Committed { request_done, .. } = outcome {
         world.node_committed(node);

@@ -7,13 +7,14 @@
 pub use columns::Columns;
 pub use decide::{Action, Decision, StepReport, decide, decide_over};
 
-mod class;
+pub(crate) mod class;
 pub mod columns;
 pub mod decide;
 mod factors;
 pub mod filter;
 #[cfg(test)]
 pub(crate) mod fleet;
+pub(crate) mod lessons;
 pub mod place;
 pub mod predict;
 mod processor;

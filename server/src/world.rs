@@ -9,6 +9,7 @@ use crate::offers;
 use crate::reconcile::{Claims, LiveAttempts};
 use crate::relay::Relay;
 use crate::scheduler::Columns;
+use crate::scheduler::lessons::Lessons;
 use crate::scheduler::replay::Replays;
 use crate::store::{NodeRecord, Store, StoreError, Ticker};
 use crate::trust::TrustedKeys;
@@ -16,7 +17,6 @@ use crate::watch::Watchers;
 
 use ouro_common::container::Manifest;
 use ouro_common::id::{Digest, InstanceId, NodeId};
-use ouro_common::mfpi::Residuals;
 
 use ouro_common::plan::Catalogue;
 use ouro_proto::identity::Authority;
@@ -58,8 +58,8 @@ pub struct World {
     pub claims: Claims,
     /// What runs where, as far as this process has seen.
     pub live: LiveAttempts,
-    /// What real runs taught, by node and container.
-    pub residuals: Mutex<BTreeMap<NodeId, BTreeMap<Digest, Residuals>>>,
+    /// What real runs taught.
+    pub lessons: Mutex<Lessons>,
     /// The fleet as decisions read it, current as of the last one.
     pub columns: Mutex<Columns>,
     /// The newest decisions, to be taken again.
@@ -129,7 +129,7 @@ impl World {
             doorbell: Notify::new(),
             claims: Claims::default(),
             live: LiveAttempts::default(),
-            residuals: Mutex::default(),
+            lessons: Mutex::default(),
             columns: Mutex::default(),
             replays: Replays::default(),
             nodes: Mutex::default(),

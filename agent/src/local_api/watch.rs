@@ -127,6 +127,8 @@ async fn there(requests: &Requests, id: RequestId, after: u64, events: &Events) 
                         }
                         events.send(Ok(event)).await.ok()?;
                         if over.is_some() {
+                            // Heard to its end: one that is dropped before is reset, and a connection bears a thousand resets in all.
+                            let _ = tokio::time::timeout(AGAIN, stream.message()).await;
                             return Some(());
                         }
                     }

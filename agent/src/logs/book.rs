@@ -7,12 +7,15 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an ended step's log is kept.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most files; the oldest go first.
 const MAX_FILES: usize = 2000;
+/// Files may be this many more, and this much older, until somebody looks: looking costs more than writing one.
+const LOOKED_AFTER_FILES: u32 = 100;
+const LOOKED_AFTER: Duration = Duration::from_secs(60);
 /// The most bytes that are read at once.
 const MAX_PART_BYTES: usize = 16 * 1024;
 
@@ -32,6 +35,14 @@ pub struct LogPart {
 pub struct LogBook {
     folder: PathBuf,
     running: Arc<Mutex<HashMap<AttemptKey, LogWriter>>>,
+    looked: Arc<Mutex<Looked>>,
+}
+
+/// When files were last looked for that may go.
+#[derive(Debug)]
+struct Looked {
+    at: Instant,
+    written_since: u32,
 }
 
 /// A running step's log; dropped, it is written to the disk.
@@ -50,7 +61,8 @@ impl LogBook {
     /// When the folder cannot be used.
     pub fn open(folder: PathBuf) -> Result<Self, FileError> {
         durable::make_folder(&folder)?;
-        let book = Self { folder, running: Arc::default() };
+        let looked = Arc::new(Mutex::new(Looked { at: Instant::now(), written_since: 0 }));
+        let book = Self { folder, running: Arc::default(), looked };
         book.tidy();
         Ok(book)
     }
@@ -88,6 +100,17 @@ impl LogBook {
         Some(from_ring(&writer, offset))
     }
 
+    /// One more file is there.
+    fn written(&self) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.written_since += 1;
+        if looked.written_since >= LOOKED_AFTER_FILES || looked.at.elapsed() >= LOOKED_AFTER {
+            *looked = Looked { at: Instant::now(), written_since: 0 };
+            drop(looked);
+            self.tidy();
+        }
+    }
+
     fn tidy(&self) {
         let mut files: Vec<_> = fs::read_dir(&self.folder)
             .into_iter()
@@ -114,13 +137,13 @@ impl Drop for Running {
             bytes.extend_from_slice(ring.bytes.make_contiguous());
             bytes
         };
-        if bytes.len() > 8
-            && let Err(error) = fs::write(self.book.path(&self.key), bytes)
-        {
-            tracing::warn!(%error, "a step's log could not be kept");
+        if bytes.len() > 8 {
+            if let Err(error) = fs::write(self.book.path(&self.key), bytes) {
+                tracing::warn!(%error, "a step's log could not be kept");
+            }
+            self.book.written();
         }
         self.book.running().remove(&self.key);
-        self.book.tidy();
     }
 }
 
@@ -181,6 +204,20 @@ mod tests {
         assert_eq!((whole.offset, whole.data.as_slice(), whole.last), (2, &b"e\ntwo\n"[..], true));
         let beyond = again.read(&key(1), 999, Duration::ZERO).await.unwrap();
         assert!(beyond.data.is_empty() && beyond.last);
+    }
+
+    #[test]
+    fn there_are_never_many_more_files_than_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = LogBook::open(folder.path().into()).unwrap();
+        let most = MAX_FILES + LOOKED_AFTER_FILES as usize;
+        for n in 0..u32::try_from(most + 150).unwrap() {
+            book.begin(&key(n)).writer.write(Stream::Out, b"x");
+        }
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert!((MAX_FILES..=most).contains(&files), "{files}");
+        drop(book.begin(&key(1)));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), files, "who says nothing leaves no file");
     }
 
     #[tokio::test]

@@ -145,6 +145,9 @@ fn lines(args: &EvalArgs) -> Result<Vec<Line>, Fault> {
 
 fn evaluate(args: &EvalArgs) -> Result<Report, Fault> {
     let lines = lines(args)?;
+    if args.model.is_dir() {
+        return Err(refused("figures belong to a file's digest, and this is a folder").remedy("give a GGUF file"));
+    }
     let model = LanguageModel::open(&args.model).map_err(refused)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap(&args.model).map_err(refused)?;

@@ -12,7 +12,8 @@ use std::time::Instant;
 /// What to ask.
 #[derive(Debug, clap::Args)]
 pub struct SayArgs {
-    /// A model in GGUF format.
+    /// A model in GGUF format, or a folder as Hugging Face publishes them: config.json, tokenizer.json, SafeTensors.
+    #[arg(value_name = "FILE.gguf|FOLDER")]
     file: PathBuf,
     /// What to put to it, in its chat template.
     prompt: String,
@@ -52,6 +53,9 @@ pub fn run(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
 fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let written = |e: std::io::Error| Fault::new(FaultCode::Internal, format!("the answer cannot be written: {e}"));
     let model = LanguageModel::open(&args.file).map_err(refused)?;
+    // Beside the answer, which may go into a file.
+    let read = format!("{}: {}\n", args.file.display(), model.origin());
+    std::io::stderr().write_all(read.as_bytes()).map_err(written)?;
     let sampling = Sampling {
         temperature: args.temperature.unwrap_or_default(),
         top_p: args.top_p,

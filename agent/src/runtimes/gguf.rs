@@ -59,6 +59,8 @@ pub(super) fn generate(model: &LanguageModel, prompt: &str, max_tokens: usize, s
 pub(super) fn failure(error: &ModelError) -> JobError {
     match error {
         ModelError::PromptTooLong { .. } | ModelError::PromptEmpty => JobError::input(error.to_string()),
-        ModelError::File(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => JobError::error(error.to_string()),
+        ModelError::File(_) | ModelError::Folder(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => {
+            JobError::error(error.to_string())
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::chain::{Awaited, Board, complete};
 use super::files::StepFolder;
-use super::{Assignment, Outbox, Outcome};
+use super::{Assignment, Outbox, Outcome, Output};
 use crate::durable::Keep;
 use crate::logs::{LogBook, LogWriter};
 use crate::modules::{Installed, Modules, Source};
@@ -176,7 +176,8 @@ impl Steps {
     }
 
     fn finish(&self, key: &AttemptKey, outcome: Outcome) {
-        self.0.board.tell(key, &Arc::new(outcome.clone()));
+        let outcome = Arc::new(outcome);
+        self.0.board.tell(key, &outcome);
         if let Err(error) = self.outbox().end(key, outcome) {
             tracing::error!(%error, attempt = %key, "the result could not be journaled; it is lost if the agent ends now");
         }
@@ -260,11 +261,7 @@ impl Steps {
         let chunks = self.chunks(step, &installed);
         let job = folder.job(step, files, chunks.is_some());
         let times = self.run(&installed, job, chunks, &log.writer, cancel).await?;
-        let (step, spool) = (step.clone(), options.spool.clone());
-        let collected = tokio::task::spawn_blocking(move || folder.outputs(&step, &installed.container, &spool));
-        let outputs = collected
-            .await
-            .map_err(|e| RunFailure::new(FailureClass::Rejected, format!("collecting the results failed: {e}")))??;
+        let outputs = self.collect(step, folder, &installed.container.manifest).await?;
         let ms = |d: Duration| d.as_secs_f64() * 1000.0;
         let phases = [("fetch", fetch), ("plug", plug + times.plug), ("run", times.run)];
         // Shown only where it saved something.
@@ -272,6 +269,21 @@ impl Steps {
         let unplug = (!times.unplug.is_zero()).then_some(("unplug", times.unplug));
         let phases_ms: BTreeMap<String, f64> = phases.into_iter().chain(ahead).chain(unplug).map(|(k, v)| (k.to_string(), ms(v))).collect();
         Ok(Outcome::Made { outputs, phases_ms })
+    }
+
+    /// Small outputs are there at once; large ones are hashed and fsynced, which must not hold up the other steps.
+    async fn collect(&self, step: &Assignment, folder: StepFolder, manifest: &Manifest) -> Result<Vec<Output>, RunFailure> {
+        let spool = self.0.options.spool.clone();
+        let found = folder.outputs(step, manifest)?;
+        if found.all_ride() {
+            return found.take(step, manifest, &spool);
+        }
+        let (step, manifest) = (step.clone(), manifest.clone());
+        // The folder must not go before its files have been taken.
+        let collected = tokio::task::spawn_blocking(move || (found.take(&step, &manifest, &spool), drop(folder)).0);
+        collected
+            .await
+            .map_err(|e| RunFailure::new(FailureClass::Rejected, format!("collecting the results failed: {e}")))?
     }
 
     /// Runs the container by what it is, and keeps what it says.

@@ -6,7 +6,7 @@ use crate::durable::{self, FileError};
 use crate::runtimes::{Job, JobInput};
 use crate::spool::Spool;
 use crate::workers::RunFailure;
-use ouro_common::container::{Container, Manifest};
+use ouro_common::container::Manifest;
 use ouro_common::envelope::INLINE_TAG_BYTES;
 use ouro_common::id::{Digest, Name};
 use ouro_common::step::FailureClass;
@@ -25,6 +25,7 @@ impl StepFolder {
         if folder.path.exists() {
             fs::remove_dir_all(&folder.path).map_err(FileError::at(&folder.path))?;
         }
+        durable::make_folder(&folder.path)?;
         durable::make_folder(&folder.path.join("out"))?;
         for input in &step.inputs {
             durable::make_folder(&folder.path.join("in").join(input.port.as_str()))?;
@@ -48,9 +49,9 @@ impl StepFolder {
         Job { folder: self.path.clone(), params: step.params.clone(), inputs: inputs.collect(), stream }
     }
 
-    /// Collects the outputs the step is to write: small ones into the result, the others into the spool.
-    pub(super) fn outputs(&self, step: &Assignment, container: &Container, spool: &Spool) -> Result<Vec<Output>, RunFailure> {
-        let mut found: Vec<(u64, &Name, PathBuf)> = vec![];
+    /// Finds the outputs the step was to write.
+    pub(super) fn outputs(&self, step: &Assignment, manifest: &Manifest) -> Result<Outputs, RunFailure> {
+        let mut found = vec![];
         for port in step.outputs.keys() {
             let path = self.path.join("out").join(port.as_str());
             // A link could show the worker's caller any file of the machine.
@@ -58,17 +59,32 @@ impl StepFolder {
             let Some(meta) = meta else {
                 return Err(RunFailure::new(FailureClass::Error, format!("the container wrote nothing to its port {port}")));
             };
-            check_size(&container.manifest, port, meta.len())?;
-            found.push((meta.len(), port, path));
+            check_size(manifest, port, meta.len())?;
+            found.push((meta.len(), port.clone(), path));
         }
         // The smallest first, so that as many as possible ride along.
         found.sort();
+        Ok(Outputs(found))
+    }
+}
+
+/// Files that a step has written: size, port, path; the smallest first.
+pub(super) struct Outputs(Vec<(u64, Name, PathBuf)>);
+
+impl Outputs {
+    /// Whether all of them are small enough to travel with the result.
+    pub(super) fn all_ride(&self) -> bool {
+        self.0.iter().map(|(size_bytes, ..)| size_bytes).sum::<u64>() <= INLINE_TAG_BYTES as u64
+    }
+
+    /// Takes them: small ones into the result, the others into the spool.
+    pub(super) fn take(self, step: &Assignment, manifest: &Manifest, spool: &Spool) -> Result<Vec<Output>, RunFailure> {
         let mut inline_bytes = 0;
         let mut outputs = vec![];
-        for (size_bytes, port, path) in found {
+        for (size_bytes, port, path) in self.0 {
             inline_bytes += size_bytes;
             let rides = inline_bytes <= INLINE_TAG_BYTES as u64;
-            outputs.push(output(step, container, port, &path, rides.then_some(()), spool)?);
+            outputs.push(output(step, manifest, &port, &path, rides.then_some(()), spool)?);
         }
         Ok(outputs)
     }
@@ -94,14 +110,14 @@ fn check_size(manifest: &Manifest, port: &Name, size_bytes: u64) -> Result<(), R
 
 fn output(
     step: &Assignment,
-    container: &Container,
+    manifest: &Manifest,
     port: &Name,
     path: &Path,
     rides: Option<()>,
     spool: &Spool,
 ) -> Result<Output, RunFailure> {
     let disk = |e: FileError| RunFailure::new(FailureClass::Rejected, format!("this node's disk refuses the result: {e}"));
-    let media = container.manifest.output(port).map_or_else(|| "application/octet-stream".into(), |p| p.media.to_string());
+    let media = manifest.output(port).map_or_else(|| "application/octet-stream".into(), |p| p.media.to_string());
     let (digest, size_bytes, inline) = match rides {
         Some(()) => {
             let bytes = fs::read(path).map_err(FileError::at(path)).map_err(disk)?;

@@ -349,12 +349,10 @@ impl Uplink {
 
     /// Sends every outcome this session has not sent yet.
     fn deliver(&self, session: &mut Session) {
-        let outbox = self.options.steps.outbox();
-        for key in outbox.keys() {
-            if let Some(outcome) = outbox.outcome(&key).filter(|_| session.sent.insert(key.clone())) {
-                let (link, spool) = (self.options.steps.link(), self.options.spool.clone());
-                deliver::send(key, outcome, link, spool, &session.out);
-            }
+        for (key, outcome) in self.options.steps.outbox().untold(&session.sent) {
+            session.sent.insert(key.clone());
+            let (link, spool) = (self.options.steps.link(), self.options.spool.clone());
+            deliver::send(key, outcome, link, spool, &session.out);
         }
     }
 

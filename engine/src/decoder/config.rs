@@ -5,14 +5,33 @@ use crate::gguf::{Gguf, GgufError, GgufProblem};
 /// An architecture the decoder computes; the names are those of `general.architecture`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
-    /// Fused projections, rotation of halves.
+    /// Fused projections.
     Phi3,
-    /// Separate projections, rotation of neighbours; Mistral's files name it too.
+    /// Separate projections; Mistral's files name it too.
     Llama,
+    /// Separate projections with biases before attention.
+    Qwen2,
+    /// Separate projections; each head of queries and keys is normalised.
+    Qwen3,
 }
 
 impl Architecture {
-    const ALL: [(&'static str, Self); 3] = [("phi3", Self::Phi3), ("llama", Self::Llama), ("mistral", Self::Llama)];
+    const ALL: [(&'static str, Self); 5] = [
+        ("phi3", Self::Phi3),
+        ("llama", Self::Llama),
+        ("mistral", Self::Llama),
+        ("qwen2", Self::Qwen2),
+        ("qwen3", Self::Qwen3),
+    ];
+}
+
+/// Which dimensions of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// A dimension and the one half the rotated width further.
+    Halves,
+    /// Neighbours: how GGUF files lay out Llama's and Mistral's heads.
+    Neighbours,
 }
 
 /// How positions beyond the trained context are encoded.
@@ -36,6 +55,8 @@ pub enum RopeScaling {
 pub struct Config {
     /// Which arithmetic.
     pub architecture: Architecture,
+    /// How heads are laid out for the rotation.
+    pub rotation: Rotation,
     /// `general.name`.
     pub name: Option<String>,
     /// Transformer blocks.
@@ -127,6 +148,7 @@ impl Config {
         let context = keys.needed("context_length", 1 << 24)?;
         Ok(Self {
             architecture,
+            rotation: if architecture == Architecture::Llama { Rotation::Neighbours } else { Rotation::Halves },
             name: file.text("general.name")?.map(String::from),
             layers: keys.needed("block_count", 1 << 10)?,
             hidden,

@@ -24,6 +24,10 @@ pub(super) struct Layer {
     attention_norm: Vec<f32>,
     /// One fused matrix or three, with the column where each one's results begin.
     query_key_value: Vec<(Matrix, usize)>,
+    /// Added to queries, keys and values; empty where the model has no biases.
+    bias: Vec<f32>,
+    /// The weights of the norms of each head of queries and of keys, where the model has them.
+    head_norms: Option<[Vec<f32>; 2]>,
     attention_output: Matrix,
     feed_forward_norm: Vec<f32>,
     gate_up: Vec<(Matrix, usize)>,
@@ -99,6 +103,14 @@ pub(super) fn norm_rows(x: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32
     pool.each_mut(&mut rows, ROWS_AT_A_TIME, &|_, (x, out)| norm(x, weights, epsilon, out));
 }
 
+/// Each head of a row, normalised in its place.
+fn norm_heads(heads: &mut [f32], weights: &[f32], epsilon: f32) {
+    let plain = heads.to_vec();
+    for (head, plain) in heads.chunks_exact_mut(weights.len()).zip(plain.chunks_exact(weights.len())) {
+        norm(plain, weights, epsilon, head);
+    }
+}
+
 fn multiply_all(matrices: &[(Matrix, usize)], x: &Input<'_>, values: &mut [f32], stride: usize, pool: &Pool) -> Result<()> {
     matrices
         .iter()
@@ -106,22 +118,44 @@ fn multiply_all(matrices: &[(Matrix, usize)], x: &Input<'_>, values: &mut [f32],
 }
 
 impl Layer {
-    pub(super) fn load(weights: &Weights<'_>, config: &Config, index: usize) -> std::result::Result<Self, DecoderError> {
+    pub(super) fn load(weights: Weights<'_>, config: &Config, index: usize) -> std::result::Result<Self, DecoderError> {
         let name = |part: &str| format!("blk.{index}.{part}.weight");
         let hidden = config.hidden;
         let (queries, keys) = (config.heads * config.head_width, config.kv_heads * config.head_width);
         let wide = config.feed_forward;
+        let fused = config.architecture == Architecture::Phi3;
+        let parts = if fused {
+            vec![("attn_qkv", queries + 2 * keys, 0)]
+        } else {
+            vec![("attn_q", queries, 0), ("attn_k", keys, queries), ("attn_v", keys, queries + keys)]
+        };
+        let (mut query_key_value, mut bias) = (vec![], vec![]);
+        for (part, rows, first) in parts {
+            let (matrix, of_matrix) = weights.matrix_and_bias(&name(part), rows, hidden)?;
+            query_key_value.push((matrix, first));
+            if let Some(values) = of_matrix {
+                bias.resize(queries + 2 * keys, 0.0);
+                bias[first..][..rows].copy_from_slice(&values);
+            }
+        }
         let matrix = |part: &str, rows: usize, first: usize| weights.matrix(&name(part), rows, hidden).map(|matrix| (matrix, first));
-        let (query_key_value, gate_up) = match config.architecture {
-            Architecture::Phi3 => (vec![matrix("attn_qkv", queries + 2 * keys, 0)?], vec![matrix("ffn_up", 2 * wide, 0)?]),
-            Architecture::Llama => (
-                vec![matrix("attn_q", queries, 0)?, matrix("attn_k", keys, queries)?, matrix("attn_v", keys, queries + keys)?],
-                vec![matrix("ffn_gate", wide, 0)?, matrix("ffn_up", wide, wide)?],
-            ),
+        // GGUF files call the fused matrix `ffn_up`, as if it had one half only.
+        let both = if matches!(weights, Weights::Gguf(_)) { "ffn_up" } else { "ffn_gate_up" };
+        let gate_up = if fused {
+            vec![matrix(both, 2 * wide, 0)?]
+        } else {
+            vec![matrix("ffn_gate", wide, 0)?, matrix("ffn_up", wide, wide)?]
+        };
+        let head_norm = |part: &str| weights.vector(&name(part), config.head_width);
+        let head_norms = match config.architecture {
+            Architecture::Qwen3 => Some([head_norm("attn_q_norm")?, head_norm("attn_k_norm")?]),
+            _ => None,
         };
         Ok(Self {
             attention_norm: weights.vector(&name("attn_norm"), hidden)?,
             query_key_value,
+            bias,
+            head_norms,
             attention_output: weights.matrix(&name("attn_output"), hidden, queries)?,
             feed_forward_norm: weights.vector(&name("ffn_norm"), hidden)?,
             gate_up,
@@ -164,18 +198,25 @@ impl Layer {
         Ok(())
     }
 
-    /// Rotates queries and keys, and scales queries.
+    /// Adds biases, normalises heads where the model does, rotates queries and keys, and scales queries.
     fn turn(&self, heads: &mut [f32], step: &Step<'_, '_>) {
         let (shape, turns) = (self.shape, step.turns);
         let scale = 1.0 / (shape.head_width as f32).sqrt();
         let mut rows: Vec<_> = heads.chunks_exact_mut(shape.all()).collect();
         step.pool.each_mut(&mut rows, ROWS_AT_A_TIME, &|row, heads| {
+            if !self.bias.is_empty() {
+                add(&self.bias, heads);
+            }
             let (queries, rest) = heads.split_at_mut(shape.queries());
+            let keys = &mut rest[..shape.kv_heads * shape.head_width];
+            if let Some([of_queries, of_keys]) = &self.head_norms {
+                norm_heads(queries, of_queries, shape.epsilon);
+                norm_heads(keys, of_keys, shape.epsilon);
+            }
             for head in queries.chunks_exact_mut(shape.head_width) {
                 turns.turn(row, head);
                 head.iter_mut().for_each(|x| *x *= scale);
             }
-            let keys = &mut rest[..shape.kv_heads * shape.head_width];
             keys.chunks_exact_mut(shape.head_width).for_each(|head| turns.turn(row, head));
         });
     }

@@ -4,7 +4,7 @@
 //! context. The choice is made once a sequence, because keys that were rotated one way cannot be compared with the other.
 
 use super::DecoderError;
-use super::config::{Architecture, Config, RopeScaling};
+use super::config::{Config, RopeScaling, Rotation};
 use super::weights::Weights;
 
 /// How positions become angles.
@@ -15,7 +15,7 @@ pub(super) struct Rope {
     magnitude: f64,
     /// Sequences that may get longer than this use the long frequencies.
     original_context: usize,
-    architecture: Architecture,
+    rotation: Rotation,
 }
 
 /// The sines and cosines of a step's rows.
@@ -24,11 +24,11 @@ pub(super) struct Turns {
     /// For each row, for each pair of dimensions: cosine and sine.
     pairs: Vec<[f32; 2]>,
     half: usize,
-    architecture: Architecture,
+    rotation: Rotation,
 }
 
 impl Rope {
-    pub(super) fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, DecoderError> {
+    pub(super) fn load(weights: Weights<'_>, config: &Config) -> Result<Self, DecoderError> {
         let half = config.rope_width / 2;
         let load = |name: &str| if weights.has(name) { weights.vector(name, half) } else { Ok(vec![]) };
         let (short, long) = if matches!(config.rope_scaling, RopeScaling::Long { .. }) {
@@ -49,7 +49,7 @@ impl Rope {
             (0..half).map(one).collect()
         };
         let (short, long) = (frequencies(&short), frequencies(&long));
-        Ok(Self { short, long, magnitude, original_context, architecture: config.architecture })
+        Ok(Self { short, long, magnitude, original_context, rotation: config.rotation })
     }
 
     /// Whether a sequence of at most so many tokens uses the long frequencies.
@@ -67,7 +67,7 @@ impl Rope {
                 [(cosine * self.magnitude) as f32, (sine * self.magnitude) as f32]
             }));
         }
-        Turns { pairs, half: self.short.len(), architecture: self.architecture }
+        Turns { pairs, half: self.short.len(), rotation: self.rotation }
     }
 }
 
@@ -75,14 +75,14 @@ impl Turns {
     /// Rotates one head of a row.
     pub(super) fn turn(&self, row: usize, head: &mut [f32]) {
         let turns = &self.pairs[row * self.half..][..self.half];
-        match self.architecture {
-            Architecture::Phi3 => {
+        match self.rotation {
+            Rotation::Halves => {
                 let (first, second) = head[..2 * self.half].split_at_mut(self.half);
                 for (([cosine, sine], a), b) in turns.iter().zip(first).zip(second) {
                     (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
                 }
             }
-            Architecture::Llama => {
+            Rotation::Neighbours => {
                 for ([cosine, sine], [a, b]) in turns.iter().zip(head.as_chunks_mut::<2>().0) {
                     (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
                 }

@@ -130,6 +130,11 @@ impl Gguf {
         Ok(Some(quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect()))
     }
 
+    /// All tensors.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+        self.header.tensors.values()
+    }
+
     /// What is known of a tensor.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.header.tensors.get(name)

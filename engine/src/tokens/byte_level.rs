@@ -4,6 +4,7 @@ use super::TokenizerError;
 use super::vocabulary::{TokenKind, Vocabulary};
 use crate::gguf::{Gguf, GgufError, GgufProblem};
 use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel as ByteLevelWords;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -64,6 +65,10 @@ impl ByteLevel {
         let model = Self::merges(file, vocabulary, std::ptr::eq(*patterns, LLAMA3) || std::ptr::eq(*patterns, GPT4O))?;
         let mut pipeline = Pipeline::new(model);
         pipeline.with_pre_tokenizer(Some(Sequence::new(steps)));
+        // Qwen's models were trained on composed characters; the files do not say so.
+        if std::ptr::eq(*patterns, QWEN2) {
+            pipeline.with_normalizer(Some(NFC)).map_err(refuse)?;
+        }
         Ok(Self { pipeline })
     }
 
@@ -98,17 +103,18 @@ impl ByteLevel {
         let encoding = self.pipeline.encode_fast(text, false).map_err(|problem| TokenizerError::Encode { problem })?;
         Ok(encoding.get_ids().to_vec())
     }
+}
 
-    pub(super) fn bytes(&self, id: u32, vocabulary: &Vocabulary) -> Vec<u8> {
-        match vocabulary.get(id) {
-            Some((text, TokenKind::Normal)) => text.chars().flat_map(bytes_of).collect(),
-            _ => vec![],
-        }
+/// The bytes a token of a byte-level vocabulary stands for.
+pub(super) fn spelled(id: u32, vocabulary: &Vocabulary) -> Vec<u8> {
+    match vocabulary.get(id) {
+        Some((text, TokenKind::Normal)) => text.chars().flat_map(bytes_of).collect(),
+        _ => vec![],
     }
 }
 
 /// The printable character that stands for a byte in byte-level vocabularies (GPT-2's `bytes_to_unicode`).
-pub(super) fn char_of(byte: u8) -> char {
+pub(crate) fn char_of(byte: u8) -> char {
     let code = match byte {
         b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
         0..=0x20 => 0x100 + u32::from(byte),

@@ -145,13 +145,14 @@ impl SentencePiece {
         }
         symbols.iter().filter(|s| s.alive).map(|s| &text[s.start..s.end]).collect()
     }
+}
 
-    pub(super) fn bytes(&self, id: u32, vocabulary: &Vocabulary) -> Vec<u8> {
-        match vocabulary.get(id) {
-            Some((text, TokenKind::Normal)) => text.replace(SPACE, " ").into_bytes(),
-            Some((text, TokenKind::Byte)) => byte_of(text).into_iter().collect(),
-            _ => vec![],
-        }
+/// The bytes a token of a vocabulary of pieces stands for.
+pub(super) fn spelled(id: u32, vocabulary: &Vocabulary) -> Vec<u8> {
+    match vocabulary.get(id) {
+        Some((text, TokenKind::Normal)) => text.replace(SPACE, " ").into_bytes(),
+        Some((text, TokenKind::Byte)) => byte_of(text).into_iter().collect(),
+        _ => vec![],
     }
 }
 

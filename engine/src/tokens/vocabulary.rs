@@ -54,16 +54,21 @@ impl Vocabulary {
             return Err(file.error(key, GgufProblem::OutOfRange { value: texts.len().to_string(), expected }));
         }
         let kinds = Self::kinds(file, &texts)?;
+        Ok(Self::new(texts.into_iter().map(String::from).collect(), kinds))
+    }
+
+    /// A vocabulary of as many kinds as texts.
+    pub(super) fn new(texts: Vec<String>, kinds: Vec<TokenKind>) -> Self {
         let mut pieces = HashMap::with_capacity(texts.len());
         let mut controls = HashMap::new();
         for (id, (text, kind)) in (0_u32..).zip(texts.iter().zip(&kinds)) {
             match kind {
-                TokenKind::Normal => _ = pieces.entry((*text).to_string()).or_insert(id),
-                TokenKind::Control | TokenKind::UserDefined => _ = controls.entry((*text).to_string()).or_insert(id),
+                TokenKind::Normal => _ = pieces.entry(text.clone()).or_insert(id),
+                TokenKind::Control | TokenKind::UserDefined => _ = controls.entry(text.clone()).or_insert(id),
                 TokenKind::Unknown | TokenKind::Unused | TokenKind::Byte => {}
             }
         }
-        Ok(Self { texts: texts.into_iter().map(String::from).collect(), kinds, pieces, controls })
+        Self { texts, kinds, pieces, controls }
     }
 
     /// The kinds the file lists; without a list, what stands in `<|…|>` is structure, `<0x41>` a byte, the rest text.

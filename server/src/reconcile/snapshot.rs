@@ -1,6 +1,8 @@
 //! From rows and sessions to the scheduler's snapshot.
 
 use crate::fleet::SUSPECT_AFTER;
+use crate::scheduler::class::Class;
+use crate::scheduler::lessons::Lessons;
 use crate::scheduler::replay::Bundle;
 use crate::scheduler::snapshot::{InputState, NodeState, SessionState, StepState, WorkState};
 use crate::scheduler::{Columns, Decision, decide_over};
@@ -25,12 +27,14 @@ pub async fn columns(world: &World, now: Instant) -> Result<MutexGuard<'_, Colum
     let mut changed = world.fleet.take_touched();
     changed.append(&mut world.live.take_touched());
     let (mut ends, alone) = (world.live.ends(), world.live.alone_on());
-    let residuals = world.residuals.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lessons = world.lessons.lock().unwrap_or_else(PoisonError::into_inner);
+    changed.extend(who_learns_from_others(&mut lessons, &rows));
     let mut state = |row: &NodeRecord| {
         let mut state = node_state(world, row, now);
         state.ends = ends.remove(&row.id).unwrap_or_default();
         state.runs_alone = alone.contains(&row.id);
-        state.residuals = residuals.get(&row.id).cloned().unwrap_or_default();
+        let offers = row.announcement.ready_containers().map(|c| (c.digest, c.manifest.runtime));
+        state.residuals = lessons.of(row.id, Class::of(row.profile.as_deref()), offers);
         Arc::new(state)
     };
     match world.take_fresh() {
@@ -46,6 +50,18 @@ pub async fn columns(world: &World, now: Instant) -> Result<MutexGuard<'_, Colum
         }
     }
     Ok(columns)
+}
+
+/// Nodes that have not run a container of which others of their class have shown something new.
+fn who_learns_from_others(lessons: &mut Lessons, rows: &[Arc<NodeRecord>]) -> Vec<NodeId> {
+    let moved = lessons.take_moved();
+    let learns = |row: &&Arc<NodeRecord>| {
+        let class = Class::of(row.profile.as_deref());
+        let mut of_class = moved.iter().filter(|(c, _)| *c == class).map(|(_, container)| container);
+        of_class
+            .any(|container| !lessons.have_met(row.id, container) && row.announcement.ready_containers().any(|c| c.digest == *container))
+    };
+    if moved.is_empty() { vec![] } else { rows.iter().filter(learns).map(|row| row.id).collect() }
 }
 
 /// Decides about `steps` as the fleet stands now.

@@ -8,12 +8,15 @@ use super::machines::{FleetKind, Machine, fleet, foreign_load};
 use super::policy::{Policy, Seen, choose, hide};
 use super::trace::{Arrival, Trace, spread, waiting};
 use super::work::{Job, MODELS, Model, capacity, models, true_terms};
+use crate::scheduler::class::Class;
+use crate::scheduler::lessons::Lessons;
 use crate::scheduler::predict::DETECTION_S;
-use crate::scheduler::snapshot::{SessionState, Snapshot};
+use crate::scheduler::snapshot::{NodeState, SessionState, Snapshot};
 use crate::scheduler::{Action, decide};
 use ouro_common::clock::Instant;
 use ouro_common::container::ManifestError;
-use ouro_common::mfpi::{ActualPhases, Terms};
+use ouro_common::id::Digest;
+use ouro_common::mfpi::{ActualPhases, Residuals, Terms};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::cmp::Reverse;
@@ -96,6 +99,7 @@ struct Run<'a> {
     snapshot: Snapshot,
     seen: Vec<Seen>,
     done_s: Vec<Option<f64>>,
+    lessons: Lessons,
     turn: usize,
     losses: usize,
     /// The world's chance; the policy's own is apart, so that all policies meet the same world.
@@ -153,6 +157,7 @@ impl<'a> Run<'a> {
             live: vec![Vec::new(); count],
             running: vec![None; count],
             away: vec![false; count],
+            lessons: Lessons::default(),
             turn: 0,
             losses: 0,
             world: ChaCha8Rng::from_rng(rng),
@@ -162,6 +167,7 @@ impl<'a> Run<'a> {
             run.at(run.jobs[job].at_s, Event::Arrive(job));
         }
         for node in 0..count {
+            run.machines[node].state.residuals = corrections(&mut run.lessons, &run.machines[node].state, models);
             run.at(LOOK_EVERY_S * node as f64 / count as f64, Event::Look(node));
             let lost_s = waiting(run.machines[node].lost_every_s, &mut run.world);
             run.at(lost_s, Event::Lose(node));
@@ -305,8 +311,13 @@ impl<'a> Run<'a> {
             dec_s: Some(actual.dec_s),
             run_s: None,
         };
-        let learned = state.residuals.entry(self.models[self.jobs[job].model].digest).or_default();
-        *learned = learned.learn(&predicted, &phases);
+        let id = state.id;
+        self.lessons.learn(id, self.models[self.jobs[job].model].digest, &predicted, &phases);
+        let moved = self.lessons.take_moved();
+        let follows = |m: &Machine| m.state.id == id || moved.iter().any(|(class, _)| *class == Class::of(m.state.profile.as_deref()));
+        for machine in self.machines.iter_mut().filter(|m| follows(m)) {
+            machine.state.residuals = corrections(&mut self.lessons, &machine.state, self.models);
+        }
     }
 
     /// The machine is gone; the server does not know yet, and goes on giving it work.
@@ -328,6 +339,11 @@ impl<'a> Run<'a> {
         }
         self.at(self.now_s + AWAY_S - DETECTION_S, Event::Return(node));
     }
+}
+
+fn corrections(lessons: &mut Lessons, state: &NodeState, models: &[Model]) -> BTreeMap<Digest, Residuals> {
+    let offers = models.iter().map(|m| (m.digest, m.manifest.runtime));
+    lessons.of(state.id, Class::of(state.profile.as_deref()), offers)
 }
 
 /// A moment of the run on the clock that decisions are told.

@@ -76,6 +76,8 @@ impl Asking {
         let mut events = self.requests().watch(watch).await.map_err(|s| fault_of(&s))?.into_inner();
         while let Some(event) = events.message().await.map_err(|s| fault_of(&s))? {
             if let Some(watch_event::Body::Finished(finished)) = event.body {
+                // Heard to its end: streams that are dropped before count against the connection.
+                events.message().await.map_err(|s| fault_of(&s))?;
                 return read_document(finished.result.as_ref(), "ouroboros.result/1");
             }
         }
