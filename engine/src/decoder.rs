@@ -130,6 +130,7 @@ pub struct Decoder {
 impl Decoder {
     /// Loads the model of a file. Matrices that there are kernels for stay where they are mapped; the rest goes into memory.
     pub fn load(file: &Arc<Gguf>) -> Result<Self, DecoderError> {
+        file.map().read_ahead();
         Self::load_layers(file, 0..usize::MAX)
     }
 

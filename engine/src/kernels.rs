@@ -14,6 +14,7 @@ mod activations;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod format;
+pub(crate) mod halves;
 #[cfg(test)]
 mod oracle;
 #[cfg(target_arch = "x86_64")]

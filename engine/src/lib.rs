@@ -10,6 +10,7 @@ pub mod deferral;
 pub mod gguf;
 pub mod kernels;
 pub mod language_model;
+mod mapped_file;
 pub mod onnx;
 mod pool;
 pub mod rates;

@@ -15,6 +15,7 @@ const DOT_TOKENS: usize = 4;
 /// How far ahead of the block in work memory is asked for, in bytes: past the end of the page, where the processor's own
 /// reading ahead stops.
 const AHEAD: usize = 8192;
+
 /// From so many rows of activations on, unpacking panels costs less than reading the weights again; measured.
 const fn panel_tokens(level: Level, format: Format) -> usize {
     match (level, format) {
@@ -34,17 +35,6 @@ struct Rows {
     start: *const u8,
     /// Bytes of a row.
     bytes: usize,
-}
-
-impl Rows {
-    /// The bytes of the `index`th row.
-    ///
-    /// # Safety
-    /// It is there.
-    unsafe fn row<'a>(self, index: usize) -> &'a [u8] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.start.add(index * self.bytes), self.bytes) }
-    }
 }
 
 /// Multiplies some rows of a matrix with all rows of activations.
@@ -78,7 +68,7 @@ pub(super) unsafe fn multiply(level: Level, format: Format, weights: &[u8], x: &
 
 /// Goes through rows of weights one after the other, and for each through the activations, at most [`DOT_TOKENS`] at a time.
 macro_rules! each_row {
-    ($dot:ident::<$($fixed:literal)?>, $bytes:expr, $weights:expr, $x:expr, $out:expr, $rows:expr) => {{
+    ($dot:ident $(::<$fixed:literal>)?, $bytes:expr, $weights:expr, $x:expr, $out:expr, $rows:expr) => {{
         let (weights, x, out): (&[u8], &Activations, Output) = ($weights, $x, $out);
         let (bytes, rows): (usize, Range<usize>) = ($bytes, $rows);
         for row in rows {

@@ -2,7 +2,7 @@
 
 use super::{CheckpointError, CheckpointProblem, Document};
 use crate::gguf::TensorType;
-use memmap2::Mmap;
+use crate::mapped_file::MappedFile;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,7 +28,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 struct Shard {
     name: String,
-    map: Mmap,
+    map: MappedFile,
 }
 
 /// Where a tensor lies and what it is.
@@ -96,9 +96,7 @@ impl Checkpoint {
         if !file.metadata().map_err(io)?.is_file() {
             return Err(io(std::io::Error::from(std::io::ErrorKind::InvalidInput)));
         }
-        // SAFETY: the map is only read. Somebody who shortens the file while it is mapped can end this process (SIGBUS);
-        // models run in a worker of their own so that this harms nobody else, and modules are mounted read-only.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = MappedFile::new(&file).map_err(io)?;
         let (header_bytes, header) = SafeTensors::read_metadata(&map).map_err(|e| refuse("header", e.into()))?;
         // The header's length stands before it in eight bytes.
         let data = header_bytes + size_of::<u64>();

@@ -215,7 +215,11 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
         for k in 0..COUNT {
             let block = start.add(k * bytes);
             let quants = if FIFTH { q5k_quants(block) } else { q4k_quants(block) };
-            let lane = if k == 0 { _mm256_permute4x64_epi64::<0x44>(heads.scales) } else { _mm256_permute4x64_epi64::<0xee>(heads.scales) };
+            let lane = if k == 0 {
+                _mm256_permute4x64_epi64::<0x44>(heads.scales)
+            } else {
+                _mm256_permute4x64_epi64::<0xee>(heads.scales)
+            };
             let mut whole = [_mm256_setzero_si256(); M];
             for i in 0..8 {
                 let at = 256 * (at + k) + 32 * i;
@@ -299,7 +303,7 @@ pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, o
     match format {
         Format::Q4K => each_row!(with_minima::<false>, row_bytes, weights, x, out, rows),
         Format::Q5K => each_row!(with_minima::<true>, row_bytes, weights, x, out, rows),
-        Format::Q6K => each_row!(q6k::<>, row_bytes, weights, x, out, rows),
+        Format::Q6K => each_row!(q6k, row_bytes, weights, x, out, rows),
         Format::Q8_0 => each_row!(small::<false>, row_bytes, weights, x, out, rows),
         Format::Q4_0 => each_row!(small::<true>, row_bytes, weights, x, out, rows),
     }

@@ -4,8 +4,8 @@
 //! K formats are added up in 16 bits as long as nothing can overflow (eight pairs of 15 · 127 · 2, four of 31, two of 63),
 //! then multiplied with the integer scale on their way to 32 bits: a block becomes floating point once.
 
-use super::super::{Activations, Format, Output};
 use super::super::format::scales_and_minima;
+use super::super::{Activations, Format, Output};
 use super::avx2::{Quants, half_at, load, q4k_quants, q5k_quants, q6k_quants};
 use super::avx2_small::q4_0_quants;
 use super::{Rows, all_tokens, panels};
@@ -107,6 +107,7 @@ macro_rules! unpack_k {
     ($name:ident, $bytes:literal, $quants:ident, $scales:ident, $minima:literal) => {
         /// # Safety
         /// Eight rows with more than `index` blocks are there.
+        #[inline(never)]
         #[target_feature(enable = "avx2,f16c")]
         unsafe fn $name(rows: Rows, index: usize, panel: &mut Panel) {
             let mut quants = [[_mm256_setzero_si256(); 8]; 8];
@@ -147,6 +148,7 @@ macro_rules! unpack_small {
     ($name:ident, $bytes:literal, |$block:ident| $quants:expr) => {
         /// # Safety
         /// Eight rows with more than `index` times eight blocks are there.
+        #[inline(never)]
         #[target_feature(enable = "avx2,f16c")]
         unsafe fn $name(rows: Rows, index: usize, panel: &mut Panel) {
             let mut quants = [[_mm256_setzero_si256(); 8]; 8];
@@ -189,7 +191,7 @@ macro_rules! run_k {
         ///
         /// # Safety
         /// So many rows of activations are there, with the panels' blocks, and the columns are nobody else's.
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
             const STEPS: usize = 64 / $groups;
@@ -263,7 +265,7 @@ macro_rules! run_small {
         ///
         /// # Safety
         /// So many rows of activations are there, with the panels' blocks, and the columns are nobody else's.
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
             let ones = _mm256_set1_epi16(1);
@@ -329,20 +331,30 @@ macro_rules! go_through {
 /// No other thread writes these columns of `out`; `weights` holds whole rows of `format`.
 #[target_feature(enable = "avx2,f16c,fma")]
 pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
-    panels!(Panel, ROWS, BLOCKS, format, weights, x, rows, |eight, index, panel| match format {
-        Format::Q4K => q4k(eight, index, panel),
-        Format::Q5K => q5k(eight, index, panel),
-        Format::Q6K => q6k(eight, index, panel),
-        Format::Q8_0 => q8_0(eight, index, panel),
-        Format::Q4_0 => q4_0(eight, index, panel),
-    }, |ready, block, column| {
-        let place = Place { block, column };
-        match format {
-            Format::Q4K => go_through!(run_q4k, ready, x, place, out),
-            Format::Q5K => go_through!(run_q5k, ready, x, place, out),
-            Format::Q6K => go_through!(run_q6k, ready, x, place, out),
-            Format::Q8_0 => go_through!(run_q8_0, ready, x, place, out),
-            Format::Q4_0 => go_through!(run_q4_0, ready, x, place, out),
+    panels!(
+        Panel,
+        ROWS,
+        BLOCKS,
+        format,
+        weights,
+        x,
+        rows,
+        |eight, index, panel| match format {
+            Format::Q4K => q4k(eight, index, panel),
+            Format::Q5K => q5k(eight, index, panel),
+            Format::Q6K => q6k(eight, index, panel),
+            Format::Q8_0 => q8_0(eight, index, panel),
+            Format::Q4_0 => q4_0(eight, index, panel),
+        },
+        |ready, block, column| {
+            let place = Place { block, column };
+            match format {
+                Format::Q4K => go_through!(run_q4k, ready, x, place, out),
+                Format::Q5K => go_through!(run_q5k, ready, x, place, out),
+                Format::Q6K => go_through!(run_q6k, ready, x, place, out),
+                Format::Q8_0 => go_through!(run_q8_0, ready, x, place, out),
+                Format::Q4_0 => go_through!(run_q4_0, ready, x, place, out),
+            }
         }
-    });
+    );
 }

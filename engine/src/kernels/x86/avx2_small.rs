@@ -48,7 +48,12 @@ type Sums<const M: usize> = [[__m256; 2]; M];
 /// The blocks and the activations are there.
 #[inline]
 #[target_feature(enable = "avx2,f16c,fma")]
-unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(sums: &mut Sums<M>, start: *const u8, x: &Activations, at: usize) {
+unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
+    sums: &mut Sums<M>,
+    start: *const u8,
+    x: &Activations,
+    at: usize,
+) {
     let bytes = if FOUR { 18 } else { 34 };
     let ones = _mm256_set1_epi16(1);
     // SAFETY: the caller's promise; what is read of the activations after the last block is not used.

@@ -285,7 +285,7 @@ pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, o
     match format {
         Format::Q4K => each_row!(with_minima::<false>, row_bytes, weights, x, out, rows),
         Format::Q5K => each_row!(with_minima::<true>, row_bytes, weights, x, out, rows),
-        Format::Q6K => each_row!(q6k::<>, row_bytes, weights, x, out, rows),
+        Format::Q6K => each_row!(q6k, row_bytes, weights, x, out, rows),
         Format::Q8_0 => each_row!(small::<false>, row_bytes, weights, x, out, rows),
         Format::Q4_0 => each_row!(small::<true>, row_bytes, weights, x, out, rows),
     }

@@ -123,6 +123,7 @@ unsafe fn scales_and_minima(start: *const u8, stride: usize, panel: &mut Panel) 
 
 /// # Safety
 /// Sixteen rows with more than `index` blocks are there; so for the formats below.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q4k(rows: Rows, index: usize, panel: &mut Panel) {
     let low = _mm512_set1_epi8(15);
@@ -142,6 +143,7 @@ unsafe fn q4k(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q5k(rows: Rows, index: usize, panel: &mut Panel) {
     let (low, high) = (_mm512_set1_epi8(15), _mm512_set1_epi8(16));
@@ -164,6 +166,7 @@ unsafe fn q5k(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q6k(rows: Rows, index: usize, panel: &mut Panel) {
     let (four, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(0x30));
@@ -196,6 +199,7 @@ unsafe fn q6k(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above, with eight small blocks for one.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q8_0(rows: Rows, index: usize, panel: &mut Panel) {
     // SAFETY: a block is 34 bytes long, a half and 32 quants.
@@ -215,6 +219,7 @@ unsafe fn q8_0(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q4_0(rows: Rows, index: usize, panel: &mut Panel) {
     let low = _mm512_set1_epi8(15);
@@ -244,7 +249,7 @@ macro_rules! run {
         ///
         /// # Safety
         /// So many rows of activations are there, with the panels' blocks, and the columns are nobody else's.
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
         unsafe fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
             const STEPS: usize = 64 / $groups;
@@ -322,19 +327,29 @@ macro_rules! go_through {
 /// No other thread writes these columns of `out`; `weights` holds whole rows of `format`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
 pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
-    panels!(Panel, ROWS, BLOCKS, format, weights, x, rows, |sixteen, index, panel| match format {
-        Format::Q4K => q4k(sixteen, index, panel),
-        Format::Q5K => q5k(sixteen, index, panel),
-        Format::Q6K => q6k(sixteen, index, panel),
-        Format::Q8_0 => q8_0(sixteen, index, panel),
-        Format::Q4_0 => q4_0(sixteen, index, panel),
-    }, |ready, block, column| {
-        let place = Place { block, column };
-        match format {
-            Format::Q4K | Format::Q5K => go_through!(run_minima, ready, x, place, out),
-            Format::Q6K => go_through!(run_q6k, ready, x, place, out),
-            Format::Q8_0 => go_through!(run_q8_0, ready, x, place, out),
-            Format::Q4_0 => go_through!(run_q4_0, ready, x, place, out),
+    panels!(
+        Panel,
+        ROWS,
+        BLOCKS,
+        format,
+        weights,
+        x,
+        rows,
+        |sixteen, index, panel| match format {
+            Format::Q4K => q4k(sixteen, index, panel),
+            Format::Q5K => q5k(sixteen, index, panel),
+            Format::Q6K => q6k(sixteen, index, panel),
+            Format::Q8_0 => q8_0(sixteen, index, panel),
+            Format::Q4_0 => q4_0(sixteen, index, panel),
+        },
+        |ready, block, column| {
+            let place = Place { block, column };
+            match format {
+                Format::Q4K | Format::Q5K => go_through!(run_minima, ready, x, place, out),
+                Format::Q6K => go_through!(run_q6k, ready, x, place, out),
+                Format::Q8_0 => go_through!(run_q8_0, ready, x, place, out),
+                Format::Q4_0 => go_through!(run_q4_0, ready, x, place, out),
+            }
         }
-    });
+    );
 }

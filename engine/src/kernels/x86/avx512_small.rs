@@ -24,7 +24,11 @@ unsafe fn scales<const COUNT: usize>(start: *const u8, bytes: usize) -> __m512 {
             // SAFETY: two blocks of Q8_0 are 68 bytes long, two of Q4_0 36.
             let both = unsafe {
                 let place = start.add(2 * pair * bytes);
-                if bytes >= 32 { _mm512_loadu_si512(place.cast()) } else { _mm512_castsi256_si512(_mm256_loadu_si256(place.cast())) }
+                if bytes >= 32 {
+                    _mm512_loadu_si512(place.cast())
+                } else {
+                    _mm512_castsi256_si512(_mm256_loadu_si256(place.cast()))
+                }
             };
             found = _mm512_mask_permutexvar_epi16(found, 3 << (2 * pair), which, both);
         }
@@ -72,7 +76,12 @@ type Sums<const M: usize> = [[__m512; 2]; M];
 /// The blocks and the activations are there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
-unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(sums: &mut Sums<M>, start: *const u8, x: &Activations, at: usize) {
+unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
+    sums: &mut Sums<M>,
+    start: *const u8,
+    x: &Activations,
+    at: usize,
+) {
     let bytes = if FOUR { 18 } else { 34 };
     let zero = _mm512_setzero_si512();
     let lanes = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
