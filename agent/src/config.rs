@@ -1,11 +1,12 @@
 //! `agent.toml`: every knob with its meaning and its default. Unknown keys are errors; `--dump-config` shows the result.
 
 mod devices;
+mod first_pass;
 
 pub use devices::{DevicesConfig, PowerDown};
+pub use first_pass::FirstPassConfig;
 
 use ouro_common::error::{Fault, FaultCode};
-use ouro_engine::deferral::Feature;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -58,30 +59,6 @@ impl Default for SpoolLimit {
     }
 }
 
-/// `[first_pass]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FirstPassConfig {
-    /// Whether requests are tried here first. Default true.
-    pub enabled: bool,
-    /// The GGUF model; without one every request is offloaded with MODEL_MISSING.
-    pub model: Option<PathBuf>,
-    /// Threads it computes with; else all hardware threads.
-    pub threads: Option<usize>,
-    /// Below this the answer is offloaded; else what the model's card says, or the engine's default.
-    pub threshold: Option<f64>,
-    /// What the threshold is compared with: `mean_logprob`, `min_logprob` or `p10_logprob`.
-    pub feature: Option<String>,
-    /// The most tokens of a local answer. Default 512.
-    pub max_tokens: u32,
-}
-
-impl Default for FirstPassConfig {
-    fn default() -> Self {
-        Self { enabled: true, model: None, threads: None, threshold: None, feature: None, max_tokens: 512 }
-    }
-}
-
 /// `[policy]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -98,11 +75,22 @@ pub struct WorkersConfig {
     pub idle_timeout_s: u64,
     /// A limit on a worker's address space in bytes; none by default, since mapped models need room.
     pub address_space_bytes: Option<u64>,
+    /// Requests that a language model computes together. Default 8.
+    pub batch: u32,
+    /// Bytes of keys and values that a language model keeps for all its requests; else an eighth of the memory, at least 256 MiB.
+    pub cache_bytes: Option<u64>,
 }
 
 impl Default for WorkersConfig {
     fn default() -> Self {
-        Self { idle_timeout_s: 300, address_space_bytes: None }
+        Self { idle_timeout_s: 300, address_space_bytes: None, batch: 8, cache_bytes: None }
+    }
+}
+
+impl WorkersConfig {
+    /// Keys and values of a language model on a machine with so much memory, bytes.
+    pub fn cache_bytes(&self, memory_bytes: Option<u64>) -> u64 {
+        self.cache_bytes.unwrap_or_else(|| (memory_bytes.unwrap_or(0) / 8).max(256 << 20))
     }
 }
 
@@ -152,11 +140,11 @@ impl Config {
         if self.slots.is_some_and(|s| !(1..=256).contains(&s)) {
             return Err("slots: it goes from 1 to 256".into());
         }
-        if !(1..=32_768).contains(&self.first_pass.max_tokens) {
-            return Err("first_pass.max_tokens: it goes from 1 to 32768".into());
+        if !(1..=256).contains(&self.workers.batch) {
+            return Err("workers.batch: it goes from 1 to 256".into());
         }
-        if self.first_pass.feature.as_deref().is_some_and(|f| Feature::parse(f).is_none()) {
-            return Err("first_pass.feature: it is mean_logprob, min_logprob or p10_logprob".into());
+        if let Some(problem) = self.first_pass.problem() {
+            return Err(problem);
         }
         if let Some(address) = self.metrics.filter(|a| !a.ip().is_loopback()) {
             return Err(format!("metrics: {address} is no loopback address; agents listen on nothing that others can reach"));
@@ -209,6 +197,7 @@ mod tests {
         for (bad, named) in [
             ("slotz = 1", "slotz"),
             ("slots = 0", "slots"),
+            ("[workers]\nbatch = 0", "workers.batch"),
             ("metrics = \"0.0.0.0:1\"", "metrics"),
             ("[first_pass]\nfeature = \"x\"", "first_pass.feature"),
         ] {

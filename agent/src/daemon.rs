@@ -11,6 +11,7 @@ use crate::modules::{DevicesOptions, ModuleFolder, Modules, ModulesOptions, Modu
 use crate::oci::OciOptions;
 use crate::profile::{self, Containers, Figures, ProfileKeeper, ProfileKeeperOptions, ProfileOptions, Search, SearchOptions};
 use crate::requests::{Journal, Requests, RequestsOptions};
+use crate::runtimes::BatchLimits;
 use crate::sensing::doorbell::Doorbell;
 use crate::sensing::host_root::HostRoot;
 use crate::spool::{Spool, clear_folder};
@@ -178,10 +179,12 @@ impl Service {
     fn steps(&self, modules: &Modules, link: &Link, containers: Containers) -> (Pool, Steps) {
         let slots = self.options.config.slots(profile::logical_cpus());
         let threads = usize::try_from(self.threads()).unwrap_or(1);
+        let cache_bytes = self.options.config.workers.cache_bytes(profile::memory_bytes());
         let pool = Pool::new(PoolOptions {
             workers: self.workers(Some(threads)),
             idle_timeout: Duration::from_secs(self.options.config.workers.idle_timeout_s),
             onnxruntime: self.options.config.onnxruntime.clone(),
+            batch: BatchLimits { most: self.options.config.workers.batch, cache_bytes },
         });
         let steps = Steps::new(StepsOptions {
             work: self.options.home.agent("running"),

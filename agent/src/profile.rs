@@ -120,6 +120,7 @@ pub async fn describe(options: &ProfileOptions, figures: Figures, found: &Found)
         disk_bytes_per_s: speeds.and_then(|s| s.disk_bytes_per_s),
         hash_bytes_per_s: speeds.and_then(|s| s.hash_bytes_per_s),
         slots: config.slots(logical_cpus()),
+        batch: config.workers.batch,
         first_pass_model: first_pass_model(config),
         hardware,
     }
@@ -142,6 +143,11 @@ async fn read_hardware(root: &HostRoot, achieved: Option<Achieved>) -> HardwareR
 /// Hardware threads of the real host.
 pub fn logical_cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}
+
+/// All memory of the real host, bytes, if it says so.
+pub fn memory_bytes() -> Option<u64> {
+    crate::sensing::memory_total_bytes(&HostRoot::live())
 }
 
 fn first_pass_model(config: &Config) -> Option<String> {

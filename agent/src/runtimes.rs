@@ -3,7 +3,7 @@
 //! Nothing here is ever called in the agent's own process.
 
 pub mod builtin;
-mod gguf;
+pub(crate) mod gguf;
 pub mod local_model;
 mod onnx;
 mod probe;
@@ -41,6 +41,9 @@ pub struct Job {
     pub inputs: Vec<JobInput>,
     /// Whether text is wanted as it is made.
     pub stream: bool,
+    /// Whose request it is, in a word that says no more than that: a model keeps what it computed for the same one.
+    #[serde(default)]
+    pub scope: Option<String>,
 }
 
 /// A job that did not succeed.
@@ -71,7 +74,7 @@ impl JobError {
 /// Text as it is made.
 pub type Stream<'a> = &'a mut dyn FnMut(&str);
 
-/// A container in memory.
+/// A container in memory that does one job after the other.
 pub trait Plugged {
     /// Runs one job; its outputs are files in `out` of the job's folder when it returns.
     ///
@@ -91,9 +94,27 @@ pub struct Load {
     pub onnxruntime: Option<PathBuf>,
     /// Threads it may compute with; all when `None`.
     pub threads: Option<usize>,
+    /// What the requests of a language model may take together.
+    #[serde(default)]
+    pub batch: BatchLimits,
 }
 
-/// Loads a container.
+/// What the requests of a language model may take together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchLimits {
+    /// The most that are computed together.
+    pub most: u32,
+    /// Bytes of keys and values of all of them.
+    pub cache_bytes: u64,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { most: 1, cache_bytes: u64::MAX }
+    }
+}
+
+/// Loads a container that does one job after the other.
 ///
 /// # Errors
 /// `LOAD_FAILED` with what is missing and what to do.
@@ -101,7 +122,7 @@ pub fn plug(load: &Load) -> Result<Box<dyn Plugged>, JobError> {
     match load.manifest.runtime {
         Runtime::Builtin => builtin::plug(&load.manifest),
         Runtime::Onnx => onnx::plug(load),
-        Runtime::Gguf => gguf::plug(load),
+        Runtime::Gguf => Err(JobError::load("a language model does its jobs together, not one after the other")),
         Runtime::Oci => Err(JobError::load("a worker runs no OCI images; the agent does")),
     }
 }

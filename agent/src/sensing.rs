@@ -46,6 +46,11 @@ impl std::fmt::Debug for ReportOptions {
     }
 }
 
+/// All memory that the kernel manages, bytes.
+pub fn memory_total_bytes(root: &HostRoot) -> Option<u64> {
+    memory::read(&Scan::new(root), &[]).total_bytes
+}
+
 /// Reads everything. Never fails, never panics and never hangs: what cannot be read is `None` and a warning.
 pub fn report(root: &HostRoot, options: ReportOptions) -> HardwareReport {
     let mut round = Round::new(root);

@@ -5,6 +5,7 @@ mod executor;
 mod files;
 mod outbox;
 mod plug;
+mod slots;
 
 pub use executor::{Steps, StepsOptions};
 pub use outbox::Outbox;
@@ -36,6 +37,8 @@ pub struct Assignment {
     pub budget: Duration,
     /// Whether its output is the request's answer.
     pub answers: bool,
+    /// Whose request it is, in a word; `None` from a server that does not say.
+    pub scope: Option<String>,
 }
 
 /// An input of an assigned step.

@@ -5,7 +5,9 @@ pub mod pool;
 pub mod probe;
 pub(crate) mod process;
 pub mod protocol;
+mod resident;
 pub(crate) mod sandbox;
+mod talk;
 
 pub use pool::{Kept, Pool, PoolOptions, RunFailure, RunTimes};
 pub use process::WorkerOptions;

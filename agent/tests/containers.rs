@@ -61,7 +61,13 @@ impl Ground {
             media: "text/plain".into(),
             file: work.path().join("text"),
         };
-        let job = Job { folder: work.path().into(), params: serde_json::json!({"n": 3}), inputs: vec![input], stream: false };
+        let job = Job {
+            folder: work.path().into(),
+            params: serde_json::json!({"n": 3}),
+            inputs: vec![input],
+            stream: false,
+            scope: None,
+        };
         let log = LogWriter::nowhere();
         let order = OciOrder { container: &container, layers: &[layer], job: &job, log: log.clone() };
         let start = Instant::now();
@@ -322,7 +328,13 @@ async fn what_a_killed_agent_left_is_removed_at_the_next_start() {
     let (container, layer) = ground.container("sleep 4343 & sleep 4343", "");
     let work = tempfile::tempdir().unwrap();
     fs::create_dir(work.path().join("out")).unwrap();
-    let job = Job { folder: work.path().into(), params: serde_json::json!({}), inputs: vec![], stream: false };
+    let job = Job {
+        folder: work.path().into(),
+        params: serde_json::json!({}),
+        inputs: vec![],
+        stream: false,
+        scope: None,
+    };
     let runtime = ground.runtime.clone();
     // A killed agent drops nothing: the future is leaked.
     let running = tokio::spawn(async move {

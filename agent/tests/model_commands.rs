@@ -1,14 +1,17 @@
 //! `ouro-agent run-model` and `bench` on the real program and the model of this repository.
 
+use ouro_agent::runtimes::local_model::LocalModel;
+use ouro_agent::workers::protocol::{AttemptOrder, Word};
+use ouro_engine::deferral::Wish;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn model() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/first-pass-tiny/first-pass-tiny.gguf")
 }
 
-fn agent(words: &[&str], file: &std::path::Path) -> Output {
+fn agent(words: &[&str], file: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ouro-agent"));
     command.arg(words[0]).arg(file).args(&words[1..]).output().unwrap()
 }
@@ -80,9 +83,38 @@ fn doubts_are_evaluated_beside_length_and_chance() {
     assert_eq!(evaluate(&["--output", "json"]).stdout, json.stdout, "the same bytes give the same decision");
     let table = String::from_utf8(evaluate(&["--risk", "0"]).stdout).unwrap();
     assert!(table.contains("AUROC") && table.contains("for a risk of at most 0.0 %"), "{table}");
+    let calibration = folder.path().join("calibration.json");
+    assert!(evaluate(&["--save", calibration.to_str().unwrap()]).status.success());
+    doubts_follow_a_calibration(&file, &calibration);
     std::fs::write(&prompts, "{\"prompt\": 3}\n").unwrap();
     let refused = String::from_utf8(evaluate(&[]).stderr).unwrap();
     assert!(refused.contains("prompts.jsonl, line 1") && refused.contains("OB"), "{refused}");
+}
+
+/// The first pass takes its threshold from what was found, for this model and this engine alone.
+fn doubts_follow_a_calibration(model: &Path, calibration: &Path) {
+    let attempt = |calibration: &Path, wish: Option<Wish>| {
+        let mut opened = LocalModel::open(model, Some(calibration)).unwrap();
+        let prompt = "What is the capital of France?".to_string();
+        let order = AttemptOrder { prompt, inputs: 0, max_tokens: 16, budget_ms: 600_000, feature: None, threshold: None, wish };
+        match opened.attempt(&order, &mut |_| {}).unwrap() {
+            Word::Attempted { report, .. } => *report,
+            other => panic!("{other:?}"),
+        }
+    };
+    let kept = attempt(calibration, Some(Wish::Risk(0.05)));
+    assert!(kept.answered && kept.calibration.as_ref().is_some_and(|c| c.contains("graded prompts")), "{kept:?}");
+    let none = attempt(calibration, Some(Wish::Share(0.0)));
+    assert!(!none.answered || none.threshold >= kept.threshold, "who keeps least is strictest: {none:?}");
+    assert_eq!(attempt(calibration, None).calibration, None, "without a wish the model's own rule holds");
+    let mut other: Value = serde_json::from_slice(&std::fs::read(calibration).unwrap()).unwrap();
+    other["key"]["engine"] = "ouro-engine 0.0.1+1".into();
+    let path = calibration.with_file_name("other.json");
+    std::fs::write(&path, other.to_string()).unwrap();
+    let fallen_back = attempt(&path, Some(Wish::Share(0.0)));
+    assert!(fallen_back.answered && fallen_back.calibration.unwrap().contains("not used: the calibration is of the engine"));
+    std::fs::write(&path, "{").unwrap();
+    assert!(attempt(&path, None).calibration.unwrap().contains("is no calibration"));
 }
 
 #[test]

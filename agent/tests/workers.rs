@@ -2,7 +2,7 @@
 
 use ouro_agent::logs::LogWriter;
 use ouro_agent::modules::{Installed, Source, builtin_container};
-use ouro_agent::runtimes::Job;
+use ouro_agent::runtimes::{BatchLimits, Job};
 use ouro_agent::sensing::host_root::HostRoot;
 use ouro_agent::sensing::resident::resident_bytes;
 use ouro_agent::workers::probe::{Finding, probe};
@@ -19,7 +19,7 @@ fn workers() -> WorkerOptions {
 }
 
 fn pool(idle_timeout: Duration) -> Pool {
-    Pool::new(PoolOptions { workers: workers(), idle_timeout, onnxruntime: None })
+    Pool::new(PoolOptions { workers: workers(), idle_timeout, onnxruntime: None, batch: BatchLimits::default() })
 }
 
 fn noop() -> Installed {
@@ -28,7 +28,7 @@ fn noop() -> Installed {
 
 fn job(folder: &Path, params: serde_json::Value) -> Job {
     std::fs::create_dir_all(folder.join("out")).unwrap();
-    Job { folder: folder.into(), params, inputs: vec![], stream: false }
+    Job { folder: folder.into(), params, inputs: vec![], stream: false, scope: None }
 }
 
 /// Runs `noop` for a minute, does something to its worker, and says how it ended.
@@ -146,7 +146,7 @@ async fn cancelling_ends_the_worker_at_once() {
 async fn a_program_that_is_no_worker_is_a_failure_to_load() {
     let home = tempfile::tempdir().unwrap();
     let options = WorkerOptions { program: "/bin/false".into(), ..workers() };
-    let pool = Pool::new(PoolOptions { workers: options, idle_timeout: Duration::ZERO, onnxruntime: None });
+    let pool = Pool::new(PoolOptions { workers: options, idle_timeout: Duration::ZERO, onnxruntime: None, batch: BatchLimits::default() });
     let installed = noop();
     let job = job(home.path(), serde_json::json!({}));
     let failure = pool.run(&installed, job, None, &LogWriter::nowhere(), &CancellationToken::new()).await.unwrap_err();

@@ -5,7 +5,7 @@
 //! [`crate::kernels`]; candle holds the matrices of formats and processors without kernels. Everything between them is here,
 //! in `f32`; keys and values are kept in half precision.
 
-pub use cache::Sequence;
+pub use cache::{PAGE, Sequence};
 pub use config::{Architecture, Config, RopeScaling, Rotation};
 pub use rows::Row;
 pub use session::Session;
@@ -19,6 +19,7 @@ use layer::{Layer, Scratch, Step, norm_rows};
 use matrix::{Input, Matrix, Results};
 use published::Published;
 use rope::Rope;
+use rows::Parts;
 use std::ops::Range;
 use std::sync::Arc;
 use weights::Weights;
@@ -33,6 +34,7 @@ mod published;
 mod rope;
 mod rows;
 mod session;
+mod steady;
 mod vectors;
 mod weights;
 
@@ -192,12 +194,30 @@ impl Decoder {
         want: &[usize],
         cancel: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<f32>>, DecoderError> {
+        Ok(match self.compute(sequences, rows, want, Parts::Together, cancel)? {
+            Some(logits) => {
+                self.all_finite(&logits, rows, want)?;
+                Some(logits)
+            }
+            None => None,
+        })
+    }
+
+    fn compute(
+        &self,
+        sequences: &mut [&mut Sequence],
+        rows: &[Row],
+        want: &[usize],
+        parts: Parts,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<f32>>, DecoderError> {
         rows::runs(rows, sequences, self.config.vocabulary, usize::MAX)?;
         let mut hidden = self.embed(rows)?;
-        if !self.blocks(sequences, rows, &mut hidden, cancel)? {
+        if !self.run_layers(sequences, rows, &mut hidden, parts, cancel)? {
             return Ok(None);
         }
-        self.logits(&hidden, rows, want).map(Some)
+        let parts = if parts == Parts::Together { parts } else { Parts::Steady { prompt: 0 } };
+        self.project(&hidden, want, parts).map(Some)
     }
 
     /// The first layer's input, a row of the model's width for each row.
@@ -216,6 +236,17 @@ impl Decoder {
         hidden: &mut [f32],
         cancel: &dyn Fn() -> bool,
     ) -> Result<bool, DecoderError> {
+        self.run_layers(sequences, rows, hidden, Parts::Together, cancel)
+    }
+
+    fn run_layers(
+        &self,
+        sequences: &mut [&mut Sequence],
+        rows: &[Row],
+        hidden: &mut [f32],
+        parts: Parts,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<bool, DecoderError> {
         let group = self.config.heads / self.config.kv_heads;
         // Runs are short enough that a step's attention is shared out evenly, long enough that pages are read together.
         let runs = rows::runs(rows, sequences, self.config.vocabulary, (4 * TOGETHER).div_ceil(group))?;
@@ -232,7 +263,7 @@ impl Decoder {
             if cancel() {
                 return Ok(false);
             }
-            let mut step = Step { sequences, runs: &runs, turns: &turns, pool: Pool::of_process(), layer: index };
+            let mut step = Step { sequences, runs: &runs, turns: &turns, parts, pool: Pool::of_process(), layer: index };
             layer.forward(hidden, &mut step, &mut scratch).map_err(DecoderError::compute("a transformer block"))?;
         }
         for (sequence, end) in sequences.iter_mut().zip(ends) {
@@ -243,6 +274,12 @@ impl Decoder {
 
     /// The logits of the wanted rows of the last layer's output.
     pub fn logits(&self, hidden: &[f32], rows: &[Row], want: &[usize]) -> Result<Vec<f32>, DecoderError> {
+        let logits = self.project(hidden, want, Parts::Together)?;
+        self.all_finite(&logits, rows, want)?;
+        Ok(logits)
+    }
+
+    fn project(&self, hidden: &[f32], want: &[usize], parts: Parts) -> Result<Vec<f32>, DecoderError> {
         let (norm, output) = self.output.as_ref().ok_or_else(|| self.elsewhere("output"))?;
         let (width, vocabulary, pool) = (self.config.hidden, self.config.vocabulary, Pool::of_process());
         let wanted: Vec<f32> = want.iter().flat_map(|&row| hidden[row * width..][..width].iter().copied()).collect();
@@ -254,14 +291,20 @@ impl Decoder {
         }
         let results = Results { values: &mut logits, stride: vocabulary, first: 0 };
         output
-            .multiply(&Input::new(&normal, width), results, pool)
+            .multiply(&Input::new(&normal, width, parts), results, pool)
             .map_err(DecoderError::compute("the output projection"))?;
-        for (&row, logits) in want.iter().zip(logits.chunks_exact(vocabulary)) {
-            if logits.iter().any(|logit| !logit.is_finite()) {
-                return Err(DecoderError::NotFinite { position: rows[row].position });
-            }
-        }
         Ok(logits)
+    }
+
+    fn all_finite(&self, logits: &[f32], rows: &[Row], want: &[usize]) -> Result<(), DecoderError> {
+        let rows = want.iter().map(|&row| &rows[row]);
+        match rows
+            .zip(logits.chunks_exact(self.config.vocabulary))
+            .find(|(_, logits)| !logits.iter().all(|logit| logit.is_finite()))
+        {
+            Some((row, _)) => Err(DecoderError::NotFinite { position: row.position }),
+            None => Ok(()),
+        }
     }
 }
 

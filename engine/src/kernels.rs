@@ -85,6 +85,17 @@ impl Level {
     }
 }
 
+/// How rows of activations are multiplied: the two ways add up in another order, so their results differ in the last bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Whichever costs less for so many rows.
+    Cheapest,
+    /// Panel by panel, however few they are.
+    Panels,
+    /// By dot products, however many they are.
+    Dots,
+}
+
 /// Where results go: one value for each row of activations and of weights, rows of activations `stride` values apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {

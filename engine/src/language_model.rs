@@ -3,6 +3,7 @@
 //! The clock and the wish to stop come in as functions, tokens go out through a sink, and nothing is printed or shared: a
 //! model may be used from several threads at once, each answer with its own session.
 
+pub use batch::{Ask, Batch, BatchHooks, BatchOptions, Said};
 pub use first_pass::{FirstPass, FirstPassOptions};
 pub use generate::{Finish, GenerateOptions, Generation, Hooks, Timing, TokenEvent};
 pub use origin::Origin;
@@ -15,6 +16,8 @@ use crate::tokens::{Tokenizer, TokenizerError};
 use std::path::Path;
 use std::sync::Arc;
 
+mod answer;
+mod batch;
 mod first_pass;
 mod generate;
 mod origin;
@@ -41,6 +44,18 @@ pub enum ModelError {
         tokens: usize,
         /// The model's context.
         context: usize,
+    },
+    /// The keys and values of the request alone are more than all requests together may have.
+    #[error(
+        "{tokens} tokens need {needed} bytes of cache and there are {limit}; allow fewer tokens, or raise workers.cache_bytes in agent.toml"
+    )]
+    CacheTooSmall {
+        /// Tokens of prompt and answer.
+        tokens: usize,
+        /// Bytes they need.
+        needed: u64,
+        /// Bytes there are.
+        limit: u64,
     },
     /// There is nothing to continue.
     #[error("the prompt is empty; write something")]
@@ -114,6 +129,26 @@ impl LanguageModel {
     /// The size of its file: about what its weights take in memory when they are quantised, and read for every token.
     pub fn file_bytes(&self) -> u64 {
         self.origin.bytes
+    }
+
+    /// A prompt's tokens in the model's chat template, with room for at least one of answer.
+    fn encode(&self, prompt: &str) -> Result<Vec<u32>, ModelError> {
+        // The template alone is not empty, but there would be nothing to answer.
+        if prompt.trim().is_empty() {
+            return Err(ModelError::PromptEmpty);
+        }
+        let ids = self.tokenizer.encode_chat(prompt)?;
+        let context = self.config().context;
+        match ids.len() {
+            0 => Err(ModelError::PromptEmpty),
+            tokens if tokens >= context => Err(ModelError::PromptTooLong { tokens, context }),
+            _ => Ok(ids),
+        }
+    }
+
+    /// The types of its tensors: `Q4_K, Q6_K, F32`.
+    pub fn quantisation(&self) -> String {
+        self.origin.types.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// The tokens of a prompt in the model's chat template.

@@ -1,5 +1,6 @@
 //! What all parts of the server share: the store and the soft state around it. One value, handed to each part whole.
 
+use crate::absences::Absences;
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
 use crate::handover::Handovers;
@@ -15,7 +16,7 @@ use crate::store::{NodeRecord, Store, StoreError, Ticker};
 use crate::trust::TrustedKeys;
 use crate::watch::Watchers;
 
-use ouro_common::container::Manifest;
+use ouro_common::container::{Manifest, Runtime};
 use ouro_common::id::{Digest, InstanceId, NodeId};
 
 use ouro_common::plan::Catalogue;
@@ -32,6 +33,8 @@ pub struct World {
     pub blobs: Blobs,
     /// Who is connected.
     pub fleet: Fleet,
+    /// Who went away lately.
+    pub absences: Absences,
     /// Blobs in transit.
     pub relay: Relay,
     /// What nodes that leave hand over.
@@ -116,6 +119,7 @@ impl World {
             store: parts.store,
             blobs: parts.blobs,
             fleet: Fleet::default(),
+            absences: Absences::default(),
             relay: Relay::default(),
             handovers: Handovers::default(),
             log_calls: LogCalls::default(),
@@ -211,6 +215,12 @@ impl World {
         let found: Vec<_> = wanted.iter().filter_map(|d| known.get(d).map(|k| (*d, k.clone()))).collect();
         let labels = found.iter().map(|(d, k)| (*d, k.module_label.clone())).collect();
         (found.into_iter().map(|(d, k)| (d, k.manifest)).collect(), labels)
+    }
+
+    /// The language models among the containers that are or were in the fleet.
+    pub fn languages(&self) -> BTreeSet<Digest> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|(_, k)| k.manifest.runtime == Runtime::Gguf).map(|(digest, _)| *digest).collect()
     }
 
     /// Any number of rows may have changed, or one is new.

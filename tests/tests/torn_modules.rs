@@ -26,7 +26,7 @@ fn mapped(process: u32) -> Option<PathBuf> {
 /// Whether it waits for its next order.
 fn waits(process: u32) -> bool {
     let channel = fs::read_to_string(format!("/proc/{process}/wchan")).unwrap_or_default();
-    channel.contains("pipe") || channel.contains("unix") || channel == "0"
+    ["pipe", "unix", "futex"].iter().any(|word| channel.contains(word)) || channel == "0"
 }
 
 #[test]

@@ -16,7 +16,16 @@ impl StatusSource {
             let manifest = &seen.installed.get(&digest)?.container.manifest;
             let (container, runtime) = (manifest.reference(), manifest.runtime);
             let pinned = pinned.contains(&digest);
-            Some(LoadedView { container, runtime, process: None, memory_bytes: None, busy: false, idle_s: None, pinned })
+            Some(LoadedView {
+                container,
+                runtime,
+                process: None,
+                memory_bytes: None,
+                busy: false,
+                idle_s: None,
+                pinned,
+                batch: None,
+            })
         };
         let kept = self.pool.kept();
         // One whose module is gone has no name, and leaves memory in a moment.
@@ -26,6 +35,7 @@ impl StatusSource {
                 memory_bytes: resident_bytes(&host, &kept.process.to_string()),
                 busy: kept.idle.is_none(),
                 idle_s: kept.idle.map(|idle| idle.as_secs_f64()),
+                batch: kept.batch,
                 ..view(kept.digest)?
             })
         });

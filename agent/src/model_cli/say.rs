@@ -71,7 +71,11 @@ fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
     model
         .generate(&args.prompt, &options, &hooks, &mut |event| {
             let result = if args.logprobs {
-                writeln!(out, "{}", serde_json::json!({"token": event.id, "text": event.text, "logprob": event.logprob}))
+                writeln!(
+                    out,
+                    "{}",
+                    serde_json::json!({"token": event.id, "text": event.text, "logprob": event.logprob, "entropy": event.entropy})
+                )
             } else {
                 out.write_all(event.text.as_bytes())
             };

@@ -78,6 +78,7 @@ mod tests {
             params: serde_json::from_str(params).unwrap(),
             inputs: inputs.collect(),
             stream: false,
+            scope: None,
         }
     }
 

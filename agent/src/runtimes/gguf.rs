@@ -1,43 +1,74 @@
-//! `gguf` containers: a prompt in, text out, token by token.
+//! `gguf` containers: a prompt in, text out, token by token; several requests together.
 
-use super::{Job, JobError, Load, Plugged, Stream};
-use ouro_engine::language_model::{GenerateOptions, Hooks, LanguageModel, ModelError};
-use std::ops::ControlFlow;
+use super::{BatchLimits, Job, JobError, Load, Stream};
+use ouro_common::step::FailureClass;
+use ouro_engine::language_model::{Ask, Batch, BatchOptions, GenerateOptions, Hooks, LanguageModel, ModelError};
+use ouro_engine::sampling::Sampling;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::time::Instant;
 
-struct Gguf {
+/// A language model in memory.
+pub(crate) struct Talker {
     model: LanguageModel,
+    limits: BatchLimits,
     input: String,
     output: String,
 }
 
-/// Opens the model. The first input port takes the prompt, the first output port gets the answer.
-pub(super) fn plug(load: &Load) -> Result<Box<dyn Plugged>, JobError> {
-    let path = load.model.as_ref().ok_or_else(|| JobError::load("the container has no model file"))?;
-    let input = load
-        .manifest
-        .inputs
-        .first()
-        .ok_or_else(|| JobError::load("the manifest declares no input port for the prompt"))?;
-    let output = load.manifest.outputs.first().ok_or_else(|| JobError::load("the manifest declares no output port"))?;
-    let model = LanguageModel::open(path).map_err(|e| JobError::load(e.to_string()))?;
-    Ok(Box::new(Gguf { model, input: input.port.to_string(), output: output.port.to_string() }))
-}
+impl Talker {
+    /// Opens the model. The first input port takes the prompt, the first output port gets the answer.
+    pub(crate) fn open(load: &Load) -> Result<Self, JobError> {
+        let path = load.model.as_ref().ok_or_else(|| JobError::load("the container has no model file"))?;
+        let input = load.manifest.inputs.first();
+        let input = input.ok_or_else(|| JobError::load("the manifest declares no input port for the prompt"))?;
+        let output = load.manifest.outputs.first().ok_or_else(|| JobError::load("the manifest declares no output port"))?;
+        let model = LanguageModel::open(path).map_err(|e| JobError::load(e.to_string()))?;
+        Ok(Self { model, limits: load.batch, input: input.port.to_string(), output: output.port.to_string() })
+    }
 
-impl Plugged for Gguf {
-    fn run(&mut self, job: &Job, stream: Stream<'_>) -> Result<(), JobError> {
-        let prompt = job.text(&self.input)?;
-        let max_tokens = match job.params.get("max_tokens") {
-            None => GenerateOptions::default().max_tokens,
-            Some(n) => n
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok())
-                .filter(|n| (1..=32_768).contains(n))
-                .ok_or_else(|| JobError::input(format!("the parameter max_tokens must be a whole number from 1 to 32768, not {n}")))?,
-        };
-        let text = generate(&self.model, &prompt, max_tokens, stream).map_err(|e| failure(&e))?;
+    /// A batch without requests.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        let most = usize::try_from(self.limits.most).unwrap_or(usize::MAX);
+        Batch::new(&self.model, BatchOptions { most, cache_bytes: self.limits.cache_bytes })
+    }
+
+    /// What a job asks of the model.
+    pub(crate) fn ask(&self, job: &Job) -> Result<Ask, JobError> {
+        Ok(Ask { prompt: job.text(&self.input)?, options: options(&job.params)?, scope: job.scope.clone() })
+    }
+
+    /// Leaves a job's answer where it belongs.
+    pub(crate) fn answered(&self, job: &Job, text: &str) -> Result<(), JobError> {
         job.write(&self.output, text.as_bytes())
     }
+}
+
+/// The answer that a step's parameters ask for: of the likeliest tokens, if they name no temperature.
+fn options(params: &serde_json::Value) -> Result<GenerateOptions, JobError> {
+    let whole = |name: &str, range: RangeInclusive<u64>, default: u64| match params.get(name) {
+        None | Some(serde_json::Value::Null) => Ok(default),
+        Some(value) => value.as_u64().filter(|v| range.contains(v)).ok_or_else(|| {
+            JobError::input(format!("the parameter {name} must be a whole number from {} to {}, not {value}", range.start(), range.end()))
+        }),
+    };
+    let number = |name: &str, range: RangeInclusive<f64>, default: f64| match params.get(name) {
+        None | Some(serde_json::Value::Null) => Ok(default),
+        Some(value) => value.as_f64().filter(|v| range.contains(v)).ok_or_else(|| {
+            JobError::input(format!("the parameter {name} must be a number from {} to {}, not {value}", range.start(), range.end()))
+        }),
+    };
+    let most = GenerateOptions::default().max_tokens as u64;
+    let greedy = Sampling::GREEDY;
+    let sampling = Sampling {
+        temperature: number("temperature", 0.0..=10.0, greedy.temperature)?,
+        top_p: number("top_p", 0.0..=1.0, greedy.top_p)?,
+        min_p: number("min_p", 0.0..=1.0, greedy.min_p)?,
+        repetition_penalty: number("repetition_penalty", 0.1..=10.0, greedy.repetition_penalty)?,
+        seed: whole("seed", 0..=u64::MAX, greedy.seed)?,
+        ..greedy
+    };
+    let max_tokens = usize::try_from(whole("max_tokens", 1..=32_768, most)?).unwrap_or(usize::MAX);
+    Ok(GenerateOptions { max_tokens, sampling })
 }
 
 /// The whole answer; each piece of it goes to `stream` as it is made.
@@ -56,11 +87,37 @@ pub(super) fn generate(model: &LanguageModel, prompt: &str, max_tokens: usize, s
 }
 
 /// What a model's refusal says about the work.
-pub(super) fn failure(error: &ModelError) -> JobError {
+pub(crate) fn failure(error: &ModelError) -> JobError {
     match error {
         ModelError::PromptTooLong { .. } | ModelError::PromptEmpty => JobError::input(error.to_string()),
+        // Another node may have more.
+        ModelError::CacheTooSmall { .. } => JobError { class: FailureClass::Rejected, why: error.to_string() },
         ModelError::File(_) | ModelError::Folder(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => {
             JobError::error(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn parameters_are_taken_within_their_limits_and_refused_by_name() {
+        let plain = options(&json!({})).unwrap();
+        assert_eq!((plain.max_tokens, plain.sampling), (512, Sampling::GREEDY));
+        let drawn = options(&json!({"max_tokens": 7, "temperature": 0.8, "top_p": 0.9, "seed": 5})).unwrap();
+        assert_eq!(drawn.sampling, Sampling { temperature: 0.8, top_p: 0.9, seed: 5, ..Sampling::GREEDY });
+        for (bad, name) in [
+            (json!({"max_tokens": 0}), "max_tokens"),
+            (json!({"max_tokens": "many"}), "max_tokens"),
+            (json!({"temperature": -1}), "temperature"),
+            (json!({"top_p": 1.5}), "top_p"),
+            (json!({"seed": -1}), "seed"),
+        ] {
+            let error = options(&bad).unwrap_err();
+            assert!(error.class == FailureClass::InvalidInput && error.why.contains(name), "{error}");
         }
     }
 }

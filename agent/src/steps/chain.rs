@@ -116,6 +116,7 @@ mod tests {
             outputs: BTreeMap::new(),
             budget: Duration::from_secs(1),
             answers: false,
+            scope: None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::chain::{Awaited, Board, complete};
 use super::files::StepFolder;
+use super::slots::Slots;
 use super::{Assignment, Outbox, Outcome, Output};
 use crate::durable::Keep;
 use crate::logs::{LogBook, LogWriter};
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,7 +55,7 @@ pub struct StepsOptions {
 
 pub(super) struct Inner {
     pub(super) options: StepsOptions,
-    slots: Semaphore,
+    slots: Slots,
     running: Mutex<HashMap<AttemptKey, CancellationToken>>,
     board: Board,
     draining: CancellationToken,
@@ -70,7 +71,7 @@ pub struct Steps(pub(super) Arc<Inner>);
 impl Steps {
     /// An executor without steps.
     pub fn new(options: StepsOptions) -> Self {
-        let slots = Semaphore::new(usize::try_from(options.slots).unwrap_or(1).max(1));
+        let slots = Slots::new(options.slots);
         let (draining, tasks) = (CancellationToken::new(), TaskTracker::new());
         let held = watch::Sender::new(None);
         let board = Board::default();
@@ -249,7 +250,7 @@ impl Steps {
         let fetch = start.elapsed();
         let log = options.logs.begin(&step.key);
         let slot = async {
-            let slot = self.0.slots.acquire().await;
+            let slot = self.0.slots.take(&installed.container).await;
             (slot, Instant::now())
         };
         let ((_slot, slot_at), plugged) = tokio::select! {

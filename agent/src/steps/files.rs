@@ -46,7 +46,13 @@ impl StepFolder {
             media: input.media.clone(),
             file,
         });
-        Job { folder: self.path.clone(), params: step.params.clone(), inputs: inputs.collect(), stream }
+        Job {
+            folder: self.path.clone(),
+            params: step.params.clone(),
+            inputs: inputs.collect(),
+            stream,
+            scope: step.scope.clone(),
+        }
     }
 
     /// Finds the outputs the step was to write.

@@ -40,6 +40,7 @@ pub(super) fn assignment(key: AttemptKey, assign: wire::Assign) -> Result<Assign
         outputs: outputs.map_err(|e| invalid("outputs", e.to_string()))?,
         budget: Duration::from_millis(assign.budget_ms),
         answers: assign.answers,
+        scope: Some(assign.scope).filter(|scope| !scope.is_empty()),
         key,
     })
 }

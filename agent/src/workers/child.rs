@@ -1,9 +1,11 @@
 //! The worker's own life: shut itself in, then carry out one order after another until its stdin ends.
 
 use super::protocol::{Order, Word, hear, say};
-use super::sandbox;
+use super::{sandbox, talk};
+use crate::runtimes::gguf::Talker;
 use crate::runtimes::local_model::LocalModel;
 use crate::runtimes::{self, Job, JobError, Plugged};
+use ouro_common::container::Runtime;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 
@@ -25,7 +27,7 @@ pub struct WorkerArgs {
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     let mut out = take_stdout()?;
     sandbox::enter(args.parent, args.address_space_bytes)?;
-    Ok(serve(&mut BufReader::new(io::stdin()), &mut out)?)
+    Ok(serve(BufReader::new(io::stdin()), &mut out)?)
 }
 
 /// Keeps the pipe to the agent for the protocol alone: what a library prints goes to the log with stderr.
@@ -35,11 +37,23 @@ fn take_stdout() -> io::Result<File> {
     Ok(File::from(pipe))
 }
 
-fn serve(orders: &mut dyn io::BufRead, out: &mut dyn Write) -> io::Result<()> {
+fn serve(mut orders: impl io::BufRead + Send, out: &mut dyn Write) -> io::Result<()> {
     let mut plugged: Option<Box<dyn Plugged>> = None;
     let mut local: Option<LocalModel> = None;
-    while let Some(order) = hear(orders)? {
+    while let Some(order) = hear(&mut orders)? {
         let answer = match order {
+            // Its jobs are done together, so orders are heard while it computes, until there are no more.
+            Order::Load(load) if load.manifest.runtime == Runtime::Gguf => match Talker::open(&load) {
+                Ok(talker) => {
+                    say(out, &Word::Ready)?;
+                    return talk::serve(&talker, orders, out);
+                }
+                Err(error) => error.into(),
+            },
+            Order::Join { job, .. } | Order::Leave { job } => {
+                let error = JobError::load("no language model is loaded in this worker");
+                Word::Of { job, is: Box::new(error.into()) }
+            }
             Order::Load(load) => match runtimes::plug(&load) {
                 Ok(container) => {
                     plugged = Some(container);
@@ -55,7 +69,7 @@ fn serve(orders: &mut dyn io::BufRead, out: &mut dyn Write) -> io::Result<()> {
                 runtimes::probe(&probe, &mut |word| say(out, &word))?;
                 Word::Done
             }
-            Order::Open { model } => match LocalModel::open(&model) {
+            Order::Open { model, calibration } => match LocalModel::open(&model, calibration.as_deref()) {
                 Ok(opened) => {
                     local = Some(opened);
                     Word::Ready
@@ -118,13 +132,13 @@ mod tests {
         let manifest = crate::modules::builtin_container("noop").unwrap().manifest;
         let job = |params: &str| {
             let params = serde_json::from_str(params).unwrap();
-            Order::Run(Box::new(Job { folder: home.path().into(), params, inputs: vec![], stream: false }))
+            Order::Run(Box::new(Job { folder: home.path().into(), params, inputs: vec![], stream: false, scope: None }))
         };
-        let load = runtimes::Load { manifest, model: None, onnxruntime: None, threads: None };
+        let load = runtimes::Load { manifest, model: None, onnxruntime: None, threads: None, batch: Default::default() };
         let orders = [job("{}"), Order::Load(Box::new(load)), job(r#"{"output_bytes": -1}"#), job(r#"{"output_bytes": 5}"#)];
         let orders: Vec<u8> = orders.iter().flat_map(line).collect();
         let mut out = vec![];
-        serve(&mut orders.as_slice(), &mut out).unwrap();
+        serve(orders.as_slice(), &mut out).unwrap();
         let mut said = out.as_slice();
         let mut next = || hear::<Word>(&mut said).unwrap();
         assert!(matches!(next(), Some(Word::Failed { class: FailureClass::LoadFailed, .. })));

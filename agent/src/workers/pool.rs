@@ -1,26 +1,29 @@
 //! The pool: a worker for each loaded container, kept while it is used, given up when idle, killed when its step is.
 //!
 //! A container's worker runs one job at a time. When it is busy and another job comes, a second one is started, except
-//! for language models: their weights would be read twice for nothing, so the job waits.
+//! for language models: theirs does several jobs together ([`talk`]).
 
 mod keep;
+mod talk;
 
 pub use keep::Kept;
 
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
+use super::resident::Resident;
 use crate::logs::LogWriter;
 use crate::modules::{Installed, Modules, Source};
-use crate::runtimes::{Job, Load};
+use crate::runtimes::{BatchLimits, Job, Load};
 use ouro_common::container::{Container, Runtime};
 use ouro_common::device::LoadedContainer;
 use ouro_common::id::Digest;
 use ouro_common::step::{Evidence, FailureClass};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use talk::Table;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// What a pool needs to know.
@@ -32,6 +35,8 @@ pub struct PoolOptions {
     pub idle_timeout: Duration,
     /// The ONNX Runtime library the configuration names.
     pub onnxruntime: Option<PathBuf>,
+    /// What the jobs of a language model may take together.
+    pub batch: BatchLimits,
 }
 
 /// A job that came to no result.
@@ -79,7 +84,10 @@ struct Idle {
 struct State {
     idle: HashMap<Digest, Vec<Idle>>,
     busy: HashMap<Digest, Vec<u32>>,
-    turns: HashMap<Digest, Arc<Semaphore>>,
+    residents: HashMap<Digest, Arc<Resident>>,
+    /// Language models that end when their jobs have.
+    parting: Vec<(Digest, Weak<Resident>)>,
+    tables: HashMap<Digest, Table>,
     /// These stay however long they wait.
     pinned: HashSet<Digest>,
     /// These end when they are done.
@@ -116,26 +124,31 @@ impl Pool {
         cancel: &CancellationToken,
     ) -> Result<RunTimes, RunFailure> {
         let stopped = || RunFailure::new(FailureClass::Drained, "the step was cancelled");
+        let work = async {
+            match is_language(&installed.container) {
+                true => self.run_together(installed, &job, chunks.as_ref(), log).await,
+                false => self.run_undisturbed(installed, &job, chunks.as_ref(), log).await,
+            }
+        };
         tokio::select! {
             biased;
-            // Dropping the other branch drops the worker, and that kills its group.
+            // Dropping the other branch drops the worker, and that kills its group; a language model's is told to give the job up.
             () = cancel.cancelled() => Err(stopped()),
-            result = self.run_undisturbed(installed, job, chunks, log) => result,
+            result = work => result,
         }
     }
 
     async fn run_undisturbed(
         &self,
         installed: &Installed,
-        job: Job,
-        chunks: Option<mpsc::Sender<String>>,
+        job: &Job,
+        chunks: Option<&mpsc::Sender<String>>,
         log: &LogWriter,
     ) -> Result<RunTimes, RunFailure> {
-        let _turn = self.turn(&installed.container).await;
         let start = Instant::now();
         let mut busy = self.loaded(installed, log).await?;
         let plug = start.elapsed();
-        match busy.carry_out(&Order::Run(Box::new(job)), chunks.as_ref()).await {
+        match busy.carry_out(&Order::Run(Box::new(job.clone())), chunks).await {
             Ok(()) => busy.give_back(),
             // The container said no; its worker is as good as before.
             Err(failure) if failure.class != FailureClass::Crashed => {
@@ -147,33 +160,33 @@ impl Pool {
         Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug), unplug: Duration::ZERO })
     }
 
-    /// A language model has one worker, and its jobs wait for each other.
-    async fn turn(&self, container: &Container) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        if container.manifest.runtime != Runtime::Gguf {
-            return None;
-        }
-        let turns = self.state().turns.entry(container.digest).or_insert_with(|| Arc::new(Semaphore::new(1))).clone();
-        turns.acquire_owned().await.ok()
-    }
-
     async fn loaded(&self, installed: &Installed, log: &LogWriter) -> Result<Busy, RunFailure> {
-        let container = &installed.container;
         if let Some(idle) = self.take_idle(installed) {
             idle.process.log_to(Some(log.clone()));
             return Ok(Busy::new(self.clone(), installed, idle.process));
         }
-        let load = Load {
-            manifest: container.manifest.clone(),
-            model: installed.source.model().map(Path::to_path_buf),
-            onnxruntime: self.options.onnxruntime.clone(),
-            threads: self.options.workers.threads,
-        };
+        self.started(installed, self.load(installed), log).await
+    }
+
+    /// A new worker with the container loaded.
+    async fn started(&self, installed: &Installed, load: Load, log: &LogWriter) -> Result<Busy, RunFailure> {
         let process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
         process.log_to(Some(log.clone()));
         let mut busy = Busy::new(self.clone(), installed, process);
         busy.carry_out(&Order::Load(Box::new(load)), None).await?;
         Ok(busy)
+    }
+
+    /// What a container is loaded from.
+    fn load(&self, installed: &Installed) -> Load {
+        Load {
+            manifest: installed.container.manifest.clone(),
+            model: installed.source.model().map(Path::to_path_buf),
+            onnxruntime: self.options.onnxruntime.clone(),
+            threads: self.options.workers.threads,
+            batch: self.options.batch,
+        }
     }
 
     /// A worker that has the container loaded, from the same place: one whose module was pulled out has it from nowhere.
@@ -190,12 +203,11 @@ impl Pool {
     /// # Errors
     /// What the container said, or what its worker died of.
     pub async fn plug(&self, installed: &Installed, log: &LogWriter) -> Result<bool, RunFailure> {
-        let digest = &installed.container.digest;
-        let there = {
-            let state = self.state();
-            let waits = state.idle.get(digest).is_some_and(|list| list.iter().any(|idle| idle.source == installed.source));
-            waits || (installed.container.manifest.runtime == Runtime::Gguf && state.busy.contains_key(digest))
-        };
+        if is_language(&installed.container) {
+            return self.resident(installed, log).await.map(|(_, loaded)| loaded);
+        }
+        let list_has = |list: &Vec<Idle>| list.iter().any(|idle| idle.source == installed.source);
+        let there = self.state().idle.get(&installed.container.digest).is_some_and(list_has);
         if !there {
             self.loaded(installed, log).await?.give_back();
         }
@@ -204,37 +216,34 @@ impl Pool {
 
     /// The containers in memory, one entry a worker, with the process ids that say how much memory they take.
     pub fn loaded_now(&self, memory_of: impl Fn(u32) -> Option<u64>) -> Vec<LoadedContainer> {
-        let state = self.state();
-        let idle = state
-            .idle
-            .iter()
-            .flat_map(|(digest, list)| list.iter().filter_map(|i| Some((*digest, i.process.id()?, false))));
-        let busy = state.busy.iter().flat_map(|(digest, list)| list.iter().map(|id| (*digest, *id, true)));
-        let mut loaded: Vec<_> = idle.chain(busy).collect();
-        loaded.sort_by_key(|(digest, id, _)| (*digest, *id));
-        loaded
-            .into_iter()
-            .map(|(digest, id, busy)| LoadedContainer { digest, memory_bytes: memory_of(id), busy })
-            .collect()
+        let of = |kept: Kept| LoadedContainer { digest: kept.digest, memory_bytes: memory_of(kept.process), busy: kept.idle.is_none() };
+        self.kept().into_iter().map(of).collect()
     }
 
     /// The process ids of all workers.
     pub fn ids(&self) -> Vec<u32> {
-        let state = self.state();
-        let idle = state.idle.values().flatten().filter_map(|i| i.process.id());
-        idle.chain(state.busy.values().flatten().copied()).collect()
+        self.kept().into_iter().map(|kept| kept.process).collect()
     }
 
     /// Gives up the workers that have been idle for too long, and those of containers that are no longer where they were loaded from.
     pub fn tidy(&self, still_there: impl Fn(&Digest, &Source) -> bool) {
         let timeout = self.options.idle_timeout;
         let mut state = self.state();
-        let State { idle, pinned, .. } = &mut *state;
+        let State { idle, pinned, residents, parting, .. } = &mut *state;
         idle.retain(|digest, list| {
             let stays = pinned.contains(digest);
             list.retain(|idle| still_there(digest, &idle.source) && (stays || idle.since.elapsed() < timeout));
             !list.is_empty()
         });
+        residents.retain(|digest, resident| {
+            let waits = resident.idle().is_some_and(|idle| idle >= timeout && !pinned.contains(digest));
+            let stays = !waits && !resident.is_dead() && still_there(digest, resident.source());
+            if !stays {
+                parting.push((*digest, Arc::downgrade(resident)));
+            }
+            stays
+        });
+        parting.retain(|(_, resident)| resident.strong_count() > 0);
     }
 
     /// Gives up workers at once when what they were loaded from goes: one that has a module's files open keeps its device from going.
@@ -248,8 +257,15 @@ impl Pool {
 
     /// Ends all idle workers.
     pub fn clear(&self) {
-        self.state().idle.clear();
+        let mut state = self.state();
+        state.idle.clear();
+        state.residents.clear();
     }
+}
+
+/// Whether a container's jobs are done together, in one worker.
+fn is_language(container: &Container) -> bool {
+    container.manifest.runtime == Runtime::Gguf
 }
 
 /// A worker that carries out an order. Dropped, it is killed; given back, it waits for the next.
@@ -291,6 +307,13 @@ impl Busy {
             Some(process) => Err(process.autopsy().await.into()),
             None => Err(RunFailure::new(FailureClass::Crashed, "the worker is gone")),
         }
+    }
+
+    /// The worker, which is nobody's then.
+    fn take(mut self) -> Option<Process> {
+        let process = self.process.take()?;
+        process.log_to(None);
+        Some(process)
     }
 
     fn give_back(mut self) {

@@ -38,6 +38,8 @@ pub(crate) struct Process {
     group: Option<Pid>,
     orders: ChildStdin,
     words: BufReader<ChildStdout>,
+    /// The beginning of a line whose rest has not come.
+    half: Vec<u8>,
     log: Arc<Mutex<Option<LogWriter>>>,
 }
 
@@ -67,7 +69,7 @@ impl Process {
             tokio::spawn(pass_on(stderr, child.id().unwrap_or(0), Arc::clone(&log)));
         }
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Self { child, group, orders, words, log })
+        Ok(Self { child, group, orders, words, half: vec![], log })
     }
 
     /// Its process id, while it runs.
@@ -86,11 +88,12 @@ impl Process {
         self.orders.flush().await
     }
 
-    /// The next word; `None` when the worker closed its end.
+    /// The next word; `None` when the worker closed its end. Given up half-way, it loses nothing.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Word>> {
-        let mut line = vec![];
-        let read = (&mut self.words).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).await?;
-        if read == 0 {
+        let room = (MAX_LINE_BYTES + 1).saturating_sub(self.half.len());
+        (&mut self.words).take(room as u64).read_until(b'\n', &mut self.half).await?;
+        let line = std::mem::take(&mut self.half);
+        if line.is_empty() {
             return Ok(None);
         }
         if !line.ends_with(b"\n") {

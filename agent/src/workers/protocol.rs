@@ -5,8 +5,10 @@
 use crate::runtimes::{Job, JobError, Load};
 use crate::sensing::speeds::Speeds;
 use ouro_common::device::{Achieved, RuntimeAvailability};
+use ouro_common::document::BatchState;
 use ouro_common::envelope::FirstPassReport;
 use ouro_common::step::FailureClass;
+use ouro_engine::deferral::Wish;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
@@ -23,12 +25,26 @@ pub enum Order {
     Load(Box<Load>),
     /// Run a job in it.
     Run(Box<Job>),
+    /// Compute a job of a language model together with those that are there.
+    Join {
+        /// The number by which it is spoken of.
+        job: u64,
+        /// What is to be done.
+        work: Box<Job>,
+    },
+    /// A job of a language model is not wanted any more.
+    Leave {
+        /// Which.
+        job: u64,
+    },
     /// Say which runtimes work here, and measure the machine.
     Probe(ProbeOrder),
     /// Open the model of the first pass; the first order of its worker.
     Open {
         /// The GGUF file.
         model: PathBuf,
+        /// What was found of its answers, if the configuration names it.
+        calibration: Option<PathBuf>,
     },
     /// Try to answer a prompt with it.
     Attempt(Box<AttemptOrder>),
@@ -68,6 +84,8 @@ pub struct AttemptOrder {
     pub feature: Option<String>,
     /// The threshold, if the configuration says so.
     pub threshold: Option<f64>,
+    /// What is wanted of the calibration's threshold, if the configuration says so.
+    pub wish: Option<Wish>,
 }
 
 /// What a worker answers.
@@ -89,6 +107,18 @@ pub enum Word {
         class: FailureClass,
         /// What was wrong.
         why: String,
+    },
+    /// A word about one of several jobs.
+    Of {
+        /// Which.
+        job: u64,
+        /// Chunk, done or failed.
+        is: Box<Word>,
+    },
+    /// How many jobs a language model has, and what they take; told when it has changed.
+    Batch {
+        /// The figures.
+        state: BatchState,
     },
     /// Whether a runtime works on this machine; one of several words of a probe.
     Works {

@@ -3,7 +3,7 @@
 use super::quantity::{bytes, span_ms};
 use super::table::{Cell, Column, Table};
 use super::{Style, Tone};
-use ouro_common::document::{LoadedDocument, LoadedView};
+use ouro_common::document::{BatchState, LoadedDocument, LoadedView};
 
 /// The table, and what happens to those that wait.
 pub(crate) fn render(document: &LoadedDocument, style: Style) -> String {
@@ -29,7 +29,26 @@ pub(crate) fn render(document: &LoadedDocument, style: Style) -> String {
             if worker.pinned { "pinned" } else { "while it is used" }.into(),
         ]);
     }
-    format!("{}{leave}, unless it is pinned.\n", table.render(0))
+    let batches: String = document.workers.iter().filter_map(|worker| Some(batch(worker, worker.batch.as_ref()?))).collect();
+    format!("{}{batches}{leave}, unless it is pinned.\n", table.render(0))
+}
+
+/// What a language model computes and keeps, in a line.
+fn batch(worker: &LoadedView, batch: &BatchState) -> String {
+    let mut line = format!("{} computes {} of {} requests", worker.container, batch.running, batch.most);
+    if batch.waiting > 0 {
+        line += &format!(", {} wait", batch.waiting);
+    }
+    line += &format!("; {} of {} cache are set aside", bytes(batch.cache_bytes), bytes(batch.cache_limit_bytes));
+    if batch.prefixes > 0 {
+        let reused = 100.0 * batch.reused_tokens as f64 / batch.prompt_tokens.max(1) as f64;
+        line += &format!(
+            "; {} beginnings of prompts are kept in {}, {reused:.0} % of prompt tokens came from such",
+            batch.prefixes,
+            bytes(batch.prefix_bytes)
+        );
+    }
+    line + "\n"
 }
 
 fn state(worker: &LoadedView) -> (String, Tone) {
@@ -59,10 +78,30 @@ mod tests {
             busy: false,
             idle_s: Some(4.0),
             pinned: true,
+            batch: None,
         };
-        let absent = LoadedView { process: None, memory_bytes: None, idle_s: None, ..worker.clone() };
+        let state = BatchState {
+            running: 2,
+            waiting: 1,
+            most: 8,
+            cache_bytes: 3 << 20,
+            cache_limit_bytes: 1 << 30,
+            ..BatchState::default()
+        };
+        let kept = BatchState { prefixes: 4, prefix_bytes: 1 << 20, prompt_tokens: 200, reused_tokens: 50, ..state };
+        let absent = LoadedView { process: None, batch: Some(kept), memory_bytes: None, idle_s: None, ..worker.clone() };
         let text = render(&LoadedDocument { workers: vec![worker, absent], ..empty }, plain);
-        for word in ["langid:1.0.0", "waits for 4.00 s", "40.0 MiB", "pinned", "not loaded", "unless it is pinned"] {
+        for word in [
+            "computes 2 of 8 requests, 1 wait; 3.0 MiB of 1.0 GiB",
+            "4 beginnings",
+            "1.0 MiB, 25 %",
+            "langid:1.0.0",
+            "waits for 4.00 s",
+            "40.0 MiB",
+            "pinned",
+            "not loaded",
+            "unless it is pinned",
+        ] {
             assert!(text.contains(word), "{word} in {text}");
         }
     }

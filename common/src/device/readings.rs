@@ -57,8 +57,15 @@ pub struct NodeProfile {
     pub hash_bytes_per_s: Option<f64>,
     /// How many steps may run at once.
     pub slots: u32,
+    /// So many steps of one language model share a slot: they are computed together.
+    #[serde(default = "one")]
+    pub batch: u32,
     /// The digest of the first-pass model, if there is one, and its file name.
     pub first_pass_model: Option<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// A container that is in memory now.
@@ -81,6 +88,9 @@ pub struct Readings {
     pub foreign_load: Option<f64>,
     /// The policy or thermal cap on clocks, 0 to 1; an idle clock is no cap.
     pub clock_cap: Option<f64>,
+    /// The share of the machine's processors that the agent's cgroups allow it, 0 to 1; null without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor_share: Option<f64>,
     /// What the machine runs on.
     pub power: PowerSource,
     /// Charge of the system's batteries, 0 to 100.

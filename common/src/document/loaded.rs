@@ -20,6 +20,31 @@ impl LoadedDocument {
     pub const SCHEMA: &str = "ouroboros.loaded/1";
 }
 
+/// The requests that a language model computes together, and the keys and values it keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchState {
+    /// Requests that are computed.
+    pub running: u32,
+    /// Requests that wait for room.
+    pub waiting: u32,
+    /// The most that are computed together.
+    pub most: u32,
+    /// The most that were, since the model was loaded.
+    pub most_running: u32,
+    /// Bytes of keys and values that are set aside for those that are computed.
+    pub cache_bytes: u64,
+    /// The most that there may be, kept beginnings included.
+    pub cache_limit_bytes: u64,
+    /// Beginnings of prompts that are kept for the same askers.
+    pub prefixes: u32,
+    /// Their bytes.
+    pub prefix_bytes: u64,
+    /// Tokens of all prompts since the model was loaded.
+    pub prompt_tokens: u64,
+    /// Those of them that were kept and not computed again.
+    pub reused_tokens: u64,
+}
+
 /// A container in memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadedView {
@@ -37,4 +62,7 @@ pub struct LoadedView {
     pub idle_s: Option<f64>,
     /// Whether it stays however long it waits.
     pub pinned: bool,
+    /// What a language model computes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchState>,
 }

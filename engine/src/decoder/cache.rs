@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Tokens in a page.
-pub(super) const PAGE: usize = 32;
+pub const PAGE: usize = 32;
 
 /// What a page is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,11 @@ impl Sequence {
         self.pages.len() * self.shape.page_bytes()
     }
 
+    /// Bytes of the pages of so many tokens.
+    pub(super) fn bytes_of(&self, tokens: usize) -> usize {
+        tokens.div_ceil(PAGE) * self.shape.page_bytes()
+    }
+
     pub(super) fn is_long(&self) -> bool {
         self.long
     }
@@ -79,6 +84,18 @@ impl Sequence {
         let mut other = self.clone();
         other.truncate(length);
         other
+    }
+
+    /// Begins an empty sequence with the first `length` tokens of another one and shares their pages; whether it could: both must be
+    /// of one model, and their positions rotated alike.
+    pub fn begin_as(&mut self, other: &Self, length: usize) -> bool {
+        let alike = self.shape == other.shape && self.long == other.long && length <= other.length.min(self.capacity);
+        if alike && self.length == 0 {
+            self.pages = other.pages[..length.div_ceil(PAGE)].to_vec();
+            self.length = length;
+            return true;
+        }
+        false
     }
 
     /// Makes room for tokens up to `length`.

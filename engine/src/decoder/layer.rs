@@ -7,7 +7,7 @@ use super::cache::{PAGE, Page, PageMut, Sequence};
 use super::config::{Architecture, Config};
 use super::matrix::{Input, Matrix, Results};
 use super::rope::Turns;
-use super::rows::Run;
+use super::rows::{Parts, Run};
 use super::vectors::{add, gated, norm};
 use super::weights::Weights;
 use crate::pool::Pool;
@@ -68,6 +68,7 @@ pub(super) struct Step<'a, 's> {
     pub(super) sequences: &'a mut [&'s mut Sequence],
     pub(super) runs: &'a [Run],
     pub(super) turns: &'a Turns,
+    pub(super) parts: Parts,
     pub(super) pool: &'a Pool,
     /// Which layer of the sequences' pages this is.
     pub(super) layer: usize,
@@ -172,26 +173,32 @@ impl Layer {
         })
     }
 
+    /// Whether all of its matrices stay in the file.
+    pub(super) fn is_mapped(&self) -> bool {
+        let several = self.query_key_value.iter().chain(&self.gate_up).map(|(matrix, _)| matrix);
+        several.chain([&self.attention_output, &self.down]).all(Matrix::is_mapped)
+    }
+
     /// Turns the rows of `x` into the block's output; their keys and values join the sequences' pages.
     pub(super) fn forward(&self, x: &mut [f32], step: &mut Step<'_, '_>, scratch: &mut Scratch) -> Result<()> {
-        let (shape, pool) = (self.shape, step.pool);
+        let (shape, parts, pool) = (self.shape, step.parts, step.pool);
         norm_rows(x, &self.attention_norm, shape.epsilon, &mut scratch.normal, pool);
-        let input = Input::new(&scratch.normal, shape.hidden);
+        let input = Input::new(&scratch.normal, shape.hidden, parts);
         multiply_all(&self.query_key_value, &input, &mut scratch.heads, shape.all(), pool)?;
         self.turn(&mut scratch.heads, step);
         self.remember(&scratch.heads, step);
         self.attend(&scratch.heads, step, &mut scratch.mixed);
-        let input = Input::new(&scratch.mixed, shape.queries());
+        let input = Input::new(&scratch.mixed, shape.queries(), parts);
         let results = Results { values: &mut scratch.normal, stride: shape.hidden, first: 0 };
         self.attention_output.multiply(&input, results, pool)?;
         add(&scratch.normal, x);
 
         norm_rows(x, &self.feed_forward_norm, shape.epsilon, &mut scratch.normal, pool);
-        let (wide, input) = (shape.feed_forward, Input::new(&scratch.normal, shape.hidden));
+        let (wide, input) = (shape.feed_forward, Input::new(&scratch.normal, shape.hidden, parts));
         multiply_all(&self.gate_up, &input, &mut scratch.wide, 2 * wide, pool)?;
         let mut rows: Vec<_> = scratch.wide.chunks_exact(2 * wide).zip(scratch.gated.chunks_exact_mut(wide)).collect();
         pool.each_mut(&mut rows, ROWS_AT_A_TIME, &|_, (both, out)| gated(&both[..wide], &both[wide..], out));
-        let input = Input::new(&scratch.gated, wide);
+        let input = Input::new(&scratch.gated, wide, parts);
         let results = Results { values: &mut scratch.normal, stride: shape.hidden, first: 0 };
         self.down.multiply(&input, results, pool)?;
         add(&scratch.normal, x);

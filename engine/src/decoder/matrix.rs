@@ -1,32 +1,47 @@
 //! A matrix of a model: mapped, where there are kernels for its format and this processor, else loaded by candle.
 
-use crate::gguf::{Gguf, TensorInfo};
-use crate::kernels::{Activations, Format, Level, Output, ROWS_AT_A_TIME, multiply};
+use super::rows::Parts;
+use crate::gguf::TensorType;
+use crate::kernels::halves::{self, HALF_BYTES, Half, Singles};
+use crate::kernels::{Activations, Format, Level, Manner, Output, ROWS_AT_A_TIME, multiply};
+use crate::mapped_file::MappedFile;
 use crate::pool::Pool;
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Result, Tensor, bail};
 use std::cell::OnceCell;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Rows of activations that several matrices are multiplied with. They are rounded once for all of them.
 #[derive(Debug)]
 pub(super) struct Input<'a> {
     values: &'a [f32],
     width: usize,
-    by_32: OnceCell<Activations>,
-    by_256: OnceCell<Activations>,
+    parts: Parts,
+    by_32: OnceCell<[Activations; 2]>,
+    by_256: OnceCell<[Activations; 2]>,
 }
 
 impl<'a> Input<'a> {
     /// Whole rows of `width` values.
-    pub(super) fn new(values: &'a [f32], width: usize) -> Self {
-        Self { values, width, by_32: OnceCell::new(), by_256: OnceCell::new() }
+    pub(super) fn new(values: &'a [f32], width: usize, parts: Parts) -> Self {
+        Self { values, width, parts, by_32: OnceCell::new(), by_256: OnceCell::new() }
     }
 
-    fn rounded(&self, group: usize, pool: &Pool) -> &Activations {
+    /// The rows of a prompt that are multiplied in another manner than the others; none where all are multiplied together.
+    fn prompt(&self) -> usize {
+        match self.parts {
+            Parts::Together => 0,
+            Parts::Steady { prompt } => prompt,
+        }
+    }
+
+    /// The prompt's rows and the others.
+    fn rounded(&self, group: usize, pool: &Pool) -> &[Activations; 2] {
         let cell = if group == 32 { &self.by_32 } else { &self.by_256 };
-        cell.get_or_init(|| Activations::quantise(self.values, self.width, group, pool))
+        let (prompt, others) = self.values.split_at(self.prompt() * self.width);
+        let manner = if self.parts == Parts::Together { Manner::Cheapest } else { Manner::Dots };
+        let round = |values, manner| Activations::quantise(values, self.width, group, pool).by(manner);
+        cell.get_or_init(|| [round(prompt, Manner::Panels), round(others, manner)])
     }
 }
 
@@ -47,44 +62,112 @@ pub(super) enum Matrix {
     Loaded(QMatMul),
 }
 
+/// How a file stores a matrix that there are kernels for.
+#[derive(Debug, Clone, Copy)]
+enum Stored {
+    /// In blocks of quantised numbers.
+    Blocks(Format),
+    /// In half precision.
+    Halves(Half),
+}
+
+impl Stored {
+    fn row_bytes(self, width: usize) -> usize {
+        match self {
+            Self::Blocks(format) => width / format.block_values() * format.block_bytes(),
+            Self::Halves(_) => width * HALF_BYTES,
+        }
+    }
+}
+
 /// Where in a file a matrix lies.
 #[derive(Debug, Clone)]
 pub(super) struct Mapped {
-    file: Arc<Gguf>,
+    file: MappedFile,
     bytes: Range<usize>,
-    format: Format,
+    stored: Stored,
     level: Level,
     rows: usize,
     width: usize,
 }
 
 impl Mapped {
-    /// The matrix of a tensor of two extents, if there are kernels for it.
-    pub(super) fn of(file: &Arc<Gguf>, tensor: &TensorInfo) -> Option<Self> {
-        let (format, level) = (Format::of(tensor.kind)?, Level::in_use()?);
-        let &[rows, width] = &tensor.shape[..] else { return None };
-        let (rows, width) = (usize::try_from(rows).ok()?, usize::try_from(width).ok()?);
-        Some(Self { file: Arc::clone(file), bytes: tensor.bytes.clone(), format, level, rows, width })
+    /// The matrix of a tensor, if there are kernels for its type.
+    pub(super) fn of(file: &MappedFile, bytes: Range<usize>, kind: TensorType, [rows, width]: [usize; 2]) -> Option<Self> {
+        let level = Level::in_use()?;
+        let stored = Format::of(kind).map(Stored::Blocks).or_else(|| Half::of(kind).map(Stored::Halves))?;
+        Some(Self { file: file.clone(), bytes, stored, level, rows, width })
     }
 
     fn weights(&self) -> &[u8] {
-        self.file.bytes(self.bytes.clone())
+        self.file.get(self.bytes.clone()).unwrap_or_default()
+    }
+
+    /// Shares the rows out in whole pieces of 64, so that panels are never cut.
+    fn in_pieces(&self, pool: &Pool, work: &(dyn Fn(Range<usize>) + Sync)) {
+        pool.each(self.rows.div_ceil(ROWS_AT_A_TIME), 1, &|pieces| {
+            work(pieces.start * ROWS_AT_A_TIME..(pieces.end * ROWS_AT_A_TIME).min(self.rows));
+        });
     }
 
     fn multiply(&self, x: &Input<'_>, results: &mut Results<'_>, pool: &Pool) {
-        let x = x.rounded(self.format.activation_group(), pool);
-        let (out, weights) = (Output::new(results.values, results.stride, results.first), self.weights());
-        // Whole pieces of 64 rows, so that panels are never cut.
-        let pieces = self.rows.div_ceil(ROWS_AT_A_TIME);
-        pool.each(pieces, 1, &|pieces| {
-            let rows = pieces.start * ROWS_AT_A_TIME..(pieces.end * ROWS_AT_A_TIME).min(self.rows);
-            // SAFETY: the level was detected, every piece is given out once, and the file was found to hold whole rows.
-            unsafe { multiply(self.level, self.format, weights, x, out, rows) }
-        });
+        let weights = self.weights();
+        match self.stored {
+            Stored::Blocks(format) => {
+                let (prompt, others) = results.values.split_at_mut(x.prompt() * results.stride);
+                let outputs = [prompt, others].map(|values| Output::new(values, results.stride, results.first));
+                let parts: Vec<(&Activations, Output)> = x.rounded(format.activation_group(), pool).iter().zip(outputs).collect();
+                self.in_pieces(pool, &|rows| {
+                    // The second part finds a piece in the cache.
+                    for (x, out) in parts.iter().filter(|(x, _)| !x.is_empty()) {
+                        // SAFETY: the level was detected, every piece is given out once, and the file was found to hold whole rows.
+                        unsafe { multiply(self.level, format, weights, x, *out, rows.clone()) }
+                    }
+                });
+            }
+            // What a row computes does not depend on the rows beside it: nothing has to be taken apart.
+            Stored::Halves(half) => {
+                let (x, out) = (Singles::new(x.values, x.width), Output::new(results.values, results.stride, results.first));
+                self.in_pieces(pool, &|rows| {
+                    // SAFETY: as above.
+                    unsafe { halves::multiply(self.level, half, weights, x, out, rows) }
+                });
+            }
+        }
+    }
+
+    /// Reads the row with this number, if there is one.
+    fn read(&self, row: usize, values: &mut [f32]) -> Option<()> {
+        let bytes = self.stored.row_bytes(self.width);
+        let bytes = self.weights().get(row.checked_mul(bytes)?..)?.get(..bytes)?;
+        match self.stored {
+            Stored::Blocks(format) => format.dequantise(bytes, values),
+            Stored::Halves(half) => {
+                values.iter_mut().zip(bytes.as_chunks().0).for_each(|(value, bytes)| *value = half.single(*bytes));
+            }
+        }
+        Some(())
     }
 }
 
+/// Products of some rows with a matrix that candle holds, written from the row `first` on.
+fn product(matrix: &QMatMul, values: &[f32], width: usize, results: &mut Results<'_>, first: usize) -> Result<()> {
+    let product = matrix.forward(&Tensor::from_slice(values, (values.len() / width, width), &Device::Cpu)?)?;
+    let columns = product.dim(1)?;
+    let product = product.flatten_all()?.to_vec1::<f32>()?;
+    let places = results.values.chunks_exact_mut(results.stride).skip(first);
+    for (to, from) in places.zip(product.chunks_exact(columns)) {
+        to[results.first..][..columns].copy_from_slice(from);
+    }
+    Ok(())
+}
+
 impl Matrix {
+    /// Whether what it computes for rows of a prompt does not depend on how many are computed together.
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(self, Self::Mapped(_))
+    }
+
     /// Products of the rows of `x` with the matrix's rows.
     pub(super) fn multiply(&self, x: &Input<'_>, mut results: Results<'_>, pool: &Pool) -> Result<()> {
         match self {
@@ -92,11 +175,13 @@ impl Matrix {
             Self::Mapped(mapped) => bail!("activations are {} wide, the matrix {}", x.width, mapped.width),
             Self::Loaded(matrix) => {
                 let rows = x.values.len() / x.width;
-                let product = matrix.forward(&Tensor::from_slice(x.values, (rows, x.width), &Device::Cpu)?)?;
-                let width = product.dim(1)?;
-                let product = product.flatten_all()?.to_vec1::<f32>()?;
-                for (to, from) in results.values.chunks_exact_mut(results.stride).zip(product.chunks_exact(width)) {
-                    to[results.first..][..width].copy_from_slice(from);
+                // A product of several rows may add up in another order than one of each alone.
+                let alone = if x.parts == Parts::Together { rows } else { x.prompt() };
+                let ends = std::iter::once(alone).chain(alone + 1..=rows);
+                let mut start = 0;
+                for end in ends.filter(|end| *end > 0) {
+                    product(matrix, &x.values[start * x.width..end * x.width], x.width, &mut results, start)?;
+                    start = end;
                 }
             }
         }
@@ -108,13 +193,11 @@ impl Matrix {
         match self {
             Self::Loaded(matrix) => matrix.embedding(&Tensor::new(ids, &Device::Cpu)?)?.flatten_all()?.to_vec1(),
             Self::Mapped(mapped) => {
-                let row_bytes = mapped.width / mapped.format.block_values() * mapped.format.block_bytes();
                 let mut values = vec![0.0; ids.len() * mapped.width];
                 for (&id, row) in ids.iter().zip(values.chunks_exact_mut(mapped.width)) {
-                    let Some(bytes) = mapped.weights().get(id as usize * row_bytes..).and_then(|rest| rest.get(..row_bytes)) else {
+                    let Some(()) = mapped.read(id as usize, row) else {
                         bail!("row {id} is outside the matrix of {}", mapped.rows)
                     };
-                    mapped.format.dequantise(bytes, row);
                 }
                 Ok(values)
             }

@@ -17,6 +17,20 @@ pub struct Row {
     pub token: u32,
 }
 
+/// How the matrices are multiplied with the rows of a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// All rows together, as costs least: the last bits of a row's results depend on how many rows there are.
+    #[default]
+    Together,
+    /// Every row as if nothing but its own sequence were there: the first `prompt` rows, which are one sequence's, in one way, and
+    /// each of the others in the other.
+    Steady {
+        /// Rows of a prompt.
+        prompt: usize,
+    },
+}
+
 /// Neighbouring rows of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {

@@ -37,15 +37,20 @@ impl<'m> Session<'m> {
             return Err(DecoderError::ContextFull { needed, capacity: self.sequence.capacity() });
         }
         let mut logits = None;
+        // A token alone is an answer's; several are a prompt's, the last one of it that was cut off too.
+        let is_prompt = ids.len() > 1;
         let chunks = ids.len().div_ceil(PREFILL_CHUNK);
         for (index, chunk) in ids.chunks(PREFILL_CHUNK).enumerate() {
             let start = self.position();
             let row = |(at, &token): (usize, &u32)| Row { sequence: 0, position: start + at, token };
             let rows: Vec<Row> = chunk.iter().enumerate().map(row).collect();
             let want: &[usize] = if index + 1 == chunks { &[chunk.len() - 1] } else { &[] };
-            logits = self.decoder.forward(&mut [&mut self.sequence], &rows, want, cancel)?;
-            if logits.is_none() {
-                return Ok(None);
+            let prompt = if is_prompt { rows.len() } else { 0 };
+            logits = self.decoder.forward_steadily(&mut [&mut self.sequence], (&rows, prompt), want, cancel)?;
+            match &logits {
+                None => return Ok(None),
+                Some(logits) if logits.iter().all(|logit| logit.is_finite()) => {}
+                Some(_) => return Err(DecoderError::NotFinite { position: self.position() - 1 }),
             }
         }
         Ok(logits)

@@ -4,7 +4,6 @@ use super::header::{Header, decode_strings};
 use super::{Array, GgufError, GgufProblem, TensorInfo, Value, ValueKind};
 use crate::mapped_file::MappedFile;
 use std::fs::File;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// An open GGUF file whose header was found to be sound.
@@ -140,12 +139,7 @@ impl Gguf {
 
     /// The bytes of a tensor of this file.
     pub fn tensor_bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        self.bytes(tensor.bytes.clone())
-    }
-
-    /// Some bytes of this file; none if they are not all there.
-    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.map.get(range).unwrap_or_default()
+        self.map.get(tensor.bytes.clone()).unwrap_or_default()
     }
 
     /// The file as it is mapped.

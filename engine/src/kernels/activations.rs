@@ -1,5 +1,6 @@
 //! Activations rounded to 8 bits, with the sums that formats with minima or offsets need.
 
+use super::Manner;
 use crate::pool::Pool;
 use std::ops::{Deref, DerefMut};
 
@@ -59,6 +60,7 @@ pub(crate) struct Activations {
     pub(super) sums32: Vec<i16>,
     /// For each 32: the same sum as a float.
     pub(super) float_sums32: Vec<f32>,
+    manner: Manner,
 }
 
 /// A row's parts, to be filled.
@@ -84,6 +86,7 @@ impl Activations {
             sums16: vec![0; 2 * groups + PADDING / 16],
             sums32: vec![0; groups + PADDING / 32],
             float_sums32: vec![0.0; groups + PADDING / 32],
+            manner: Manner::Cheapest,
         };
         let parts = made.quants.chunks_exact_mut(width).zip(made.scales.chunks_exact_mut(width / 32));
         let sums = made.sums16.chunks_exact_mut(width / 16).zip(made.sums32.chunks_exact_mut(width / 32));
@@ -100,6 +103,26 @@ impl Activations {
             .collect();
         pool.each_mut(&mut parts, ROWS_AT_A_TIME, &|_, row| fill(row, group));
         made
+    }
+
+    /// The same rows, to be multiplied in this manner.
+    pub(crate) fn by(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
+    }
+
+    /// Whether there are no rows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Whether they are multiplied panel by panel, which costs less from `worth` rows on.
+    pub(super) fn in_panels(&self, worth: usize) -> bool {
+        match self.manner {
+            Manner::Cheapest => self.rows >= worth,
+            Manner::Panels => true,
+            Manner::Dots => false,
+        }
     }
 
     /// Panics unless every place that a kernel may read is there.

@@ -315,7 +315,7 @@ pub(super) unsafe fn multiply(level: Level, format: Format, weights: &[u8], x: &
     let row_at = |row: usize| &weights[row * bytes..][..bytes];
     let mut row = rows.start;
     while row < rows.end {
-        let two = level == Level::NeonI8mm && row + 2 <= rows.end && x.rows >= 2;
+        let two = level == Level::NeonI8mm && row + 2 <= rows.end && x.in_panels(2);
         let height = if two { 2 } else { 1 };
         if two {
             // SAFETY: the level was just seen.

@@ -1,7 +1,6 @@
 //! Products of matrices of half precision, which stay where the file maps them: F16 and BF16, with activations in `f32`.
 //!
-//! Each number becomes a single on its way into the sum, so nothing is rounded that the file has not rounded already. One row
-//! of activations reads a row of weights as one stream; more of them share what was converted.
+//! Each number becomes a single on its way into the sum, so nothing is rounded that the file has not rounded already.
 
 use super::{Level, Output};
 use crate::gguf::TensorType;
@@ -66,7 +65,10 @@ impl<'a> Singles<'a> {
 /// # Safety
 /// The processor has `level`; no other thread writes these columns of `out`; `weights` holds whole rows.
 pub(crate) unsafe fn multiply(level: Level, half: Half, weights: &[u8], x: Singles<'_>, out: Output, rows: Range<usize>) {
-    assert!(out.first + rows.end <= out.stride && rows.end * x.width * HALF_BYTES <= weights.len(), "rows outside their matrix");
+    assert!(
+        out.first + rows.end <= out.stride && rows.end * x.width * HALF_BYTES <= weights.len(),
+        "rows outside their matrix"
+    );
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the level is the processor's; the rest was just seen, or is the caller's promise.
     unsafe {

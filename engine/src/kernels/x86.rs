@@ -43,7 +43,7 @@ struct Rows {
 /// The processor has `level`; no other thread writes these columns of `out`; `weights` holds whole rows of `format`.
 pub(super) unsafe fn multiply(level: Level, format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
     let mut rows = rows;
-    if x.rows >= panel_tokens(level, format) && x.width.is_multiple_of(256) {
+    if x.in_panels(panel_tokens(level, format)) && x.width.is_multiple_of(256) {
         let height = if level == Level::Avx512Vnni { avx512_panel::ROWS } else { avx2_panel::ROWS };
         let panels = rows.len() / height * height;
         let ready = rows.start..rows.start + panels;

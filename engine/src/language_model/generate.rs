@@ -1,7 +1,9 @@
 //! Answering a prompt, token by token.
 
+use super::answer::Answer;
 use super::{LanguageModel, ModelError};
-use crate::sampling::{Sampler, Sampling};
+use crate::deferral::Observation;
+use crate::sampling::Sampling;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -38,6 +40,15 @@ pub struct TokenEvent {
     pub text: String,
     /// Its exact natural-log probability.
     pub logprob: f64,
+    /// The entropy of the distribution it was chosen from, nats.
+    pub entropy: f64,
+}
+
+impl TokenEvent {
+    /// What deferral looks at.
+    pub fn observation(&self) -> Observation {
+        Observation { id: self.id, logprob: self.logprob, entropy: self.entropy }
+    }
 }
 
 /// Why an answer ended.
@@ -86,66 +97,27 @@ impl LanguageModel {
         hooks: &Hooks<'_>,
         sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
-        // The template alone is not empty, but there would be nothing to answer.
-        if prompt.trim().is_empty() {
-            return Err(ModelError::PromptEmpty);
-        }
-        let ids = self.tokenizer.encode_chat(prompt)?;
-        let context = self.config().context;
-        if ids.is_empty() {
-            return Err(ModelError::PromptEmpty);
-        }
-        if ids.len() >= context {
-            return Err(ModelError::PromptTooLong { tokens: ids.len(), context });
-        }
-        let room = options.max_tokens.min(context - ids.len());
-        let mut answer = Generation {
-            prompt_tokens: ids.len(),
-            tokens: vec![],
-            logprobs: vec![],
-            text: String::new(),
-            finish: Finish::Length,
-            timing: Timing::default(),
-        };
+        let ids = self.encode(prompt)?;
+        let mut answer = Answer::begin(self, &ids, options);
         let started = (hooks.now)();
-        let mut session = self.decoder.session(ids.len() + room);
+        let mut session = self.decoder.session(answer.length());
         let mut logits = session.extend(&ids, hooks.cancel)?;
         let prompt_done = (hooks.now)();
-        answer.timing.prompt = prompt_done.saturating_sub(started);
-        let mut sampler = Sampler::new(options.sampling);
-        sampler.observe(&ids);
-        let mut stream = self.tokenizer.text_stream();
-        answer.finish = loop {
+        let finish = loop {
             let Some(current) = logits else { break Finish::Cancelled };
-            if answer.tokens.len() == room {
-                break Finish::Length;
-            }
-            let Some(choice) = sampler.choose(&current, None) else {
+            let Some((event, finish)) = answer.next(&current) else {
                 break Finish::Length;
             };
-            let stop = self.tokenizer.is_stop(choice.id);
-            let last = stop || answer.tokens.len() + 1 == room;
-            let mut text = stream.push(choice.id);
-            if last {
-                text.push_str(&stream.finish());
+            let flow = sink(&event);
+            match finish {
+                Some(Finish::Stop) => break Finish::Stop,
+                _ if flow.is_break() => break Finish::Cancelled,
+                Some(finish) => break finish,
+                None => logits = session.extend(&[event.id], hooks.cancel)?,
             }
-            answer.tokens.push(choice.id);
-            answer.logprobs.push(choice.logprob);
-            answer.text.push_str(&text);
-            let flow = sink(&TokenEvent { id: choice.id, text, logprob: choice.logprob });
-            if stop {
-                break Finish::Stop;
-            }
-            if flow.is_break() {
-                break Finish::Cancelled;
-            }
-            if last {
-                break Finish::Length;
-            }
-            logits = session.extend(&[choice.id], hooks.cancel)?;
         };
-        answer.timing.decode = (hooks.now)().saturating_sub(prompt_done);
-        Ok(answer)
+        let timing = Timing { prompt: prompt_done.saturating_sub(started), decode: (hooks.now)().saturating_sub(prompt_done) };
+        Ok(answer.end(finish, timing))
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Origin {
 
 impl Origin {
     pub(super) fn of_file(file: &Gguf, architecture: Architecture) -> Self {
-        let types = counted(file.tensors().map(|tensor| format!("{:?}", tensor.kind)));
+        let types = counted(file.tensors().map(|tensor| tensor.kind.name()));
         Self { architecture, format: "GGUF", files: 1, types, bytes: file.size_bytes() }
     }
 

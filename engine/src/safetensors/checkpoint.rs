@@ -150,6 +150,12 @@ impl Checkpoint {
 
     /// The type and bytes of the tensor of this name, if it has this shape.
     pub fn tensor(&self, name: &str, expected: &[usize]) -> Result<(TensorType, &[u8]), CheckpointError> {
+        let (kind, map, bytes) = self.place(name, expected)?;
+        Ok((kind, map.get(bytes).unwrap_or_default()))
+    }
+
+    /// The type of the tensor of this name, the file that it lies in and where, if it has this shape.
+    pub(crate) fn place(&self, name: &str, expected: &[usize]) -> Result<(TensorType, &MappedFile, Range<usize>), CheckpointError> {
         let item = || format!("tensor {name:?}");
         let Some(place) = self.tensors.get(name) else {
             return Err(CheckpointError::new(self.folder.clone(), item(), CheckpointProblem::Missing));
@@ -166,7 +172,7 @@ impl Checkpoint {
             Dtype::BF16 => TensorType::BF16,
             other => return Err(refuse(CheckpointProblem::Type(format!("{other:?}")))),
         };
-        Ok((kind, shard.map.get(place.bytes.clone()).unwrap_or_default()))
+        Ok((kind, &shard.map, place.bytes.clone()))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::store::{Arrival, LiveAttempt, OpenedSession, OutputRecord, SessionEnd
 use crate::world::World;
 use futures::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use ouro_common::device::{NodeProfile, Readings};
+use ouro_common::envelope::Principal;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{AgentRunId, AttemptKey, NodeId};
 use ouro_common::module::Announcement;
@@ -113,6 +114,7 @@ async fn open(
     };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
     world.fleet.open(node, Entry { epoch, run, socket }, commands, world.store.now());
+    world.absences.returned(node, world.store.now());
     world.fleet.ping_all(rand::random);
     world.node_changed(node);
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
@@ -215,7 +217,14 @@ fn assign_to_wire(attempt: LiveAttempt) -> Assign {
         outputs: attempt.step.outputs.iter().map(|(port, tag)| (port.to_string(), tag.to_string())).collect(),
         budget_ms: attempt.remaining_ms,
         answers: attempt.answers,
+        scope: scope_of(&attempt.principal),
     }
+}
+
+/// A word for whoever asked, the same for all of his requests: it tells nodes what may be reused for whom, and names nobody.
+fn scope_of(principal: &Principal) -> String {
+    let key = blake3::derive_key("ouroboros 2026 reuse among requests of one principal", principal.to_string().as_bytes());
+    blake3::Hash::from_bytes(key).to_hex().to_string()
 }
 
 /// Takes what a node says until its session ends. Results are committed side by side, so that they share the disk's flush;
@@ -260,7 +269,9 @@ async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streami
     while results.next().await.is_some() {}
     drop(results);
     tracing::info!(%node, epoch, why = end.words(), "a session ended");
-    world.fleet.close(node, epoch, end.words());
+    if world.fleet.close(node, epoch, end.words()) {
+        world.absences.left(node, world.store.now());
+    }
     if let Err(error) = world.store.close_session(node, epoch, end).await {
         tracing::warn!(%node, %error, "the end of a session could not be recorded");
     }

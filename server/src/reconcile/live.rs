@@ -8,6 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// When the slots of a node that are taken are free again, and its attempts of containers that share slots.
+pub(super) type NodeWork = (Vec<Instant>, BTreeMap<Digest, u32>);
+
+/// A node's chain: its request, its plan, its first step.
+type ChainKey = (NodeId, RequestId, u32, Name);
+
 /// A running attempt.
 #[derive(Debug, Clone)]
 struct Running {
@@ -125,20 +131,37 @@ impl LiveAttempts {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
     }
 
-    /// When each attempt of each node is predicted to end; a chain counts as one, to the end of its last step.
-    pub fn ends(&self) -> BTreeMap<NodeId, Vec<Instant>> {
-        let mut chains: BTreeMap<(NodeId, RequestId, u32, Name), Instant> = BTreeMap::new();
+    /// When each attempt of each node is predicted to end, and how many it has of each container of which it computes several
+    /// together: `batch` says how many of them share a slot, and count as one that ends with the last. So does a chain.
+    pub(super) fn work(&self, batch: impl Fn(NodeId, &Digest) -> u32) -> BTreeMap<NodeId, NodeWork> {
+        let mut chains: BTreeMap<ChainKey, (Instant, Option<Digest>)> = BTreeMap::new();
         for (key, running) in self.table().iter() {
             let end = running.assigned.after(Duration::from_secs_f64((running.predicted_ms / 1e3).clamp(0.0, 1e9)));
             let head = running.chain.as_ref().unwrap_or(&key.step).clone();
-            let last = chains.entry((running.node, key.request, key.plan, head)).or_insert(end);
+            let (last, container) = chains
+                .entry((running.node, key.request, key.plan, head))
+                .and_modify(|(_, container)| *container = None)
+                .or_insert((end, Some(running.container)));
             *last = end.max(*last);
+            *container = container.filter(|container| batch(running.node, container) > 1);
         }
-        let mut ends: BTreeMap<NodeId, Vec<Instant>> = BTreeMap::new();
-        for ((node, ..), end) in chains {
-            ends.entry(node).or_default().push(end);
+        let mut together: BTreeMap<(NodeId, Digest), Vec<Instant>> = BTreeMap::new();
+        let mut work: BTreeMap<NodeId, NodeWork> = BTreeMap::new();
+        for ((node, ..), (end, container)) in chains {
+            match container {
+                Some(container) => together.entry((node, container)).or_default().push(end),
+                None => work.entry(node).or_default().0.push(end),
+            }
         }
-        ends
+        for ((node, container), mut ends) in together {
+            let (ends_of_node, counts) = work.entry(node).or_default();
+            counts.insert(container, u32::try_from(ends.len()).unwrap_or(u32::MAX));
+            ends.sort_unstable();
+            let share = ends.len().min(batch(node, &container) as usize);
+            ends_of_node.extend(ends.drain(..share).max());
+            ends_of_node.extend(ends);
+        }
+        work
     }
 
     /// How many attempts run of each container on each node.
@@ -182,18 +205,60 @@ mod tests {
             assigned: Instant(1_000),
             predicted_ms: 500.0,
             alone: false,
+            principal: ouro_common::envelope::Principal::Operator("admin".into()),
             remaining_ms: 60_000,
         };
         live.begin(&attempt, Terms::default(), false);
-        assert_eq!(live.ends()[&node], vec![Instant(1_500)]);
+        let ends = || live.work(|_, _| 1).remove(&node).unwrap_or_default().0;
+        assert_eq!(ends(), vec![Instant(1_500)]);
         let second = AttemptKey { step: "s2".parse().unwrap(), ..key.clone() };
         let behind = LiveAttempt { key: second, predicted_ms: 900.0, chain: Some("s1".parse().unwrap()), ..attempt.clone() };
         live.begin(&behind, Terms::default(), false);
-        assert_eq!(live.ends()[&node], vec![Instant(1_900)], "a chain is one assignment");
+        assert_eq!(ends(), vec![Instant(1_900)], "a chain is one assignment");
         assert_eq!(live.end(&key, Instant(1_400)).unwrap().held_s, Some(0.4));
         live.begin(&attempt, Terms::default(), false);
         assert_eq!(live.end(&key, Instant(1_900)).unwrap().held_s, Some(0.5), "it waited for the one before it");
         live.correct(&[]);
-        assert!(live.ends().is_empty(), "the store's rows are the truth");
+        assert!(ends().is_empty(), "the store's rows are the truth");
+    }
+    #[test]
+    fn attempts_of_one_language_model_share_a_slot() {
+        let live = LiveAttempts::default();
+        let node = NodeId::from_parts(1, [1; 10]);
+        let (talk, other) = (Digest::blake3(b"talk"), Digest::blake3(b"other"));
+        let begin = |n: u8, container: Digest, chain: Option<&str>| {
+            let request = if chain.is_some() { 99 } else { n };
+            let key = AttemptKey {
+                request: RequestId::from_parts(1, [request; 10]),
+                plan: 1,
+                step: format!("s{n}").parse().unwrap(),
+                epoch: Epoch { generation: 1, n: 1 },
+            };
+            let running = Running {
+                node,
+                container,
+                assigned: Instant(0),
+                predicted_ms: 100.0 * f64::from(n),
+                terms: Terms::default(),
+                alone: false,
+                chain: chain.map(|name| name.parse().unwrap()),
+            };
+            live.table().insert(key, running);
+        };
+        (1..=3).for_each(|n| begin(n, talk, None));
+        begin(4, other, None);
+        begin(5, talk, Some("s5"));
+        begin(6, other, Some("s5"));
+        let work = |batch: u32| live.work(|_, container| if *container == talk { batch } else { 1 }).remove(&node).unwrap();
+        let sorted = |mut ends: Vec<Instant>| {
+            ends.sort_unstable();
+            ends.into_iter().map(|end| end.0).collect::<Vec<_>>()
+        };
+        let (ends, together) = work(8);
+        assert_eq!((sorted(ends), together.get(&talk)), (vec![300, 400, 600], Some(&3)), "a chain is for itself");
+        let (ends, together) = work(2);
+        assert_eq!((sorted(ends), together.get(&talk)), (vec![200, 300, 400, 600], Some(&3)), "the third finds no seat");
+        let (ends, together) = work(1);
+        assert_eq!((ends.len(), together.len()), (5, 0));
     }
 }

@@ -20,18 +20,28 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 /// The label that says whose a node is.
 const OWNER: &str = "owner";
 
+/// More requests than this no node computes together, whatever it says.
+const MOST_TOGETHER: u32 = 256;
+
 /// Takes over what has changed of the nodes since the last decision, and hands out their columns.
 pub async fn columns(world: &World, now: Instant) -> Result<MutexGuard<'_, Columns>, StoreError> {
     let rows = world.nodes().await?;
     let mut columns = world.columns.lock().unwrap_or_else(PoisonError::into_inner);
     let mut changed = world.fleet.take_touched();
     changed.append(&mut world.live.take_touched());
-    let (mut ends, alone) = (world.live.ends(), world.live.alone_on());
+    let languages = world.languages();
+    // The columns may not know a node yet.
+    let batch_of = |node: NodeId| match columns.place(node) {
+        Some(at) => columns.nodes()[at].batch,
+        None => rows.iter().find(|row| row.id == node).map_or(1, |row| batch(row)),
+    };
+    let work = world.live.work(|node, container| if languages.contains(container) { batch_of(node) } else { 1 });
+    let (mut work, alone) = (work, world.live.alone_on());
     let mut lessons = world.lessons.lock().unwrap_or_else(PoisonError::into_inner);
     changed.extend(who_learns_from_others(&mut lessons, &rows));
     let mut state = |row: &NodeRecord| {
         let mut state = node_state(world, row, now);
-        state.ends = ends.remove(&row.id).unwrap_or_default();
+        (state.ends, state.together) = work.remove(&row.id).unwrap_or_default();
         state.runs_alone = alone.contains(&row.id);
         let offers = row.announcement.ready_containers().map(|c| (c.digest, c.manifest.runtime));
         state.residuals = lessons.of(row.id, Class::of(row.profile.as_deref()), offers);
@@ -50,6 +60,11 @@ pub async fn columns(world: &World, now: Instant) -> Result<MutexGuard<'_, Colum
         }
     }
     Ok(columns)
+}
+
+/// How many attempts of a language model share a slot of a node.
+fn batch(row: &NodeRecord) -> u32 {
+    row.profile.as_ref().map_or(1, |p| p.batch.clamp(1, MOST_TOGETHER))
 }
 
 /// Nodes that have not run a container of which others of their class have shown something new.
@@ -97,6 +112,8 @@ fn node_state(world: &World, row: &NodeRecord, now: Instant) -> NodeState {
         gate: session.as_ref().map_or_else(Default::default, |s| s.gate.gate.clone()),
         slots: row.profile.as_ref().map_or(1, |p| p.slots.max(1)),
         ends: Vec::new(),
+        batch: batch(row),
+        together: BTreeMap::new(),
         runs_alone: false,
         present,
         asleep,

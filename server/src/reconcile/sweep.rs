@@ -1,6 +1,7 @@
 //! Once a second: silent sessions, lost nodes, deadlines, attempts that a node was not told of, and what can be forgotten.
 
 use super::place::stop_attempts;
+use crate::absences::GRACE;
 use crate::fleet::{NodeCommand, SILENT_AFTER, SUSPECT_AFTER};
 use crate::store::{SessionEnd, StoreError};
 use crate::world::World;
@@ -9,8 +10,6 @@ use ouro_common::step::{AdminState, LossReason};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A node that holds a step and whose connection broke has so long to come back.
-const GRACE: Duration = Duration::from_secs(3);
 /// After this process started, nodes of its predecessor have so long to come back.
 const START_GRACE: Duration = Duration::from_secs(90);
 /// How often nodes are pinged.
@@ -83,10 +82,12 @@ async fn release_lost(world: &World, uptime: Duration) -> Result<(), StoreError>
         return Ok(());
     }
     let nodes = world.store.nodes().await?;
+    let (connected, now) = (world.fleet.connected().len(), world.store.now());
     for node in lost {
         let session = nodes.iter().find(|n| n.id == node).and_then(|n| n.session.as_ref());
         let of_predecessor = session.is_some_and(|s| s.instance != world.instance);
-        if of_predecessor && uptime < START_GRACE {
+        let waits = world.absences.stays(node, connected, now);
+        if waits || (of_predecessor && uptime < START_GRACE) {
             continue;
         }
         for key in world.store.release_attempts(node, LossReason::NodeLost, &[]).await? {

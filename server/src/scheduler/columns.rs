@@ -190,6 +190,11 @@ impl Columns {
         self.owners.get(label).copied().unwrap_or(u32::MAX)
     }
 
+    /// Nodes that compute some attempts of a container together, or could with one more.
+    pub(crate) fn computing(&self, container: &Digest) -> impl Iterator<Item = usize> {
+        self.busy.iter().copied().filter(move |at| self.nodes[*at].together.contains_key(container))
+    }
+
     /// Nodes with attempts, each with the seconds until it has room for one more.
     pub(crate) fn queues(&self, now: Instant) -> impl Iterator<Item = (usize, f64)> {
         let mut ends_s = Vec::new();
@@ -280,7 +285,7 @@ fn pair(node: &NodeState, digest: &Digest, manifest: &Manifest, stand_ins: &Stan
     match check(node, &wanted, Work { live: 0, alone: false, taken_bytes: 0 }) {
         Err(refused) => (rank(&refused), idle),
         Ok(passed) => {
-            let cx = PredictContext { stand_ins, processor: passed.processor, free_in_s: 0.0 };
+            let cx = PredictContext { stand_ins, processor: passed.processor, free_in_s: 0.0, beside: 0 };
             let prediction = prediction(node, &wanted, &StepCost::default(), &cx);
             let residuals = node.residuals.get(digest).map_or_else(Residuals::default, sane);
             let (pre, dec) = (residuals.pre.exp(), residuals.dec.exp());

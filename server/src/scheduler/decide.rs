@@ -12,7 +12,7 @@ use super::refused::duration;
 use super::report::{Refusals, SHOWN, candidates};
 use super::snapshot::{Gate, NodeState, SessionState, Snapshot, StepState, WorkState};
 use ouro_common::clock::Instant;
-use ouro_common::container::Manifest;
+use ouro_common::container::{Manifest, Runtime};
 use ouro_common::document::DecisionView;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, Name, NodeId, RequestId};
@@ -104,14 +104,27 @@ pub fn decide_over(columns: &mut Columns, work: &WorkState, now: Instant, seed: 
 /// What this decision has put on a node so far.
 #[derive(Default)]
 struct Added {
-    /// Attempts assigned.
+    /// Slots that were given away.
     live: usize,
+    /// Attempts that share a slot with others.
+    joined: u32,
+    /// Attempts assigned of each language model.
+    together: BTreeMap<Digest, u32>,
     /// Whether one of them must be alone.
     alone: bool,
     /// The memory that the containers they plug will take, bytes: the node's readings do not show it yet.
     plugging: BTreeMap<Digest, u64>,
     /// When these and the steps that wait for the node are predicted to end, seconds.
     ends_s: Vec<f64>,
+}
+
+impl Added {
+    /// How many attempts of the same language model the step would be computed together with, in their slot.
+    fn beside(&self, node: &NodeState, wanted: &Wanted<'_>) -> Option<u32> {
+        let added = self.together.get(&wanted.step.container).copied().unwrap_or(0);
+        let together = wanted.manifest.runtime == Runtime::Gguf && !wanted.step.alone;
+        if together { node.beside(&wanted.step.container, added) } else { None }
+    }
 }
 
 struct Run<'a> {
@@ -176,7 +189,11 @@ impl<'a> Run<'a> {
     fn room(&self) -> usize {
         let reachable = |n: &&Arc<NodeState>| n.admin == AdminState::Active && n.session == SessionState::Online && !n.runs_alone;
         let open = self.nodes.iter().filter(reachable).filter(|n| !matches!(n.gate, Gate::Refuse(_)));
-        open.map(|n| (most_live(n, false) as usize).saturating_sub(n.ends.len())).sum()
+        // Whoever begins to compute a language model has room for more of it.
+        let language = |s: &StepState| self.work.containers.get(&s.container).is_some_and(|m| m.runtime == Runtime::Gguf);
+        let languages = self.work.steps.iter().any(language);
+        let together = |n: &NodeState| if languages { n.batch as usize } else { 0 };
+        open.map(|n| (most_live(n, false) as usize).saturating_sub(n.ends.len()) + together(n)).sum()
     }
 
     fn step(&mut self, step: &'a StepState, manifest: &'a Manifest) -> (DecisionView, Option<Action>) {
@@ -317,11 +334,19 @@ impl<'a> Run<'a> {
 
     /// Reckons with the step from now on; `assigned` when it goes there now, `None` when it waits for the node.
     fn reserve(&mut self, chosen: &Ranked, assigned: Option<&Wanted<'_>>) {
-        let loaded = &self.nodes[chosen.index].loaded;
+        let node = &self.nodes[chosen.index];
+        let loaded = &node.loaded;
         let added = self.touch(chosen.index);
-        added.ends_s.push(chosen.total_s);
+        let shares = assigned.is_some_and(|wanted| added.beside(node, wanted).is_some());
+        if !shares {
+            added.ends_s.push(chosen.total_s);
+        }
         let Some(wanted) = assigned else { return };
-        added.live += 1;
+        added.live += usize::from(!shares);
+        added.joined += u32::from(shares);
+        if wanted.manifest.runtime == Runtime::Gguf {
+            *added.together.entry(wanted.step.container).or_default() += 1;
+        }
         added.alone |= wanted.step.alone;
         let container = wanted.step.container;
         if !loaded.contains(&container) {
@@ -342,7 +367,7 @@ impl<'a> Run<'a> {
             step: step.step.clone(),
             node: node.id,
             session_epoch: node.session_epoch,
-            slots: most_live(node, step.alone),
+            slots: most_live(node, step.alone) + node.sharing() + self.added.get(&chosen.index).map_or(0, |added| added.joined),
             predicted: chosen.terms,
             total_s: chosen.total_s,
             view,
@@ -372,7 +397,13 @@ fn judge<'a>(
     ends_s.clear();
     ends_s.extend(node.remaining_s(now));
     ends_s.extend(added.into_iter().flat_map(|a| &a.ends_s));
-    let cx = PredictContext { stand_ins, processor: passed.processor, free_in_s: free_in_s(ends_s, node.slots) };
+    let beside = match added {
+        Some(added) => added.beside(node, wanted),
+        None => Added::default().beside(node, wanted),
+    };
+    // Who joins others waits for nobody.
+    let free_in_s = if beside.is_some() { 0.0 } else { free_in_s(ends_s, node.slots) };
+    let cx = PredictContext { stand_ins, processor: passed.processor, free_in_s, beside: beside.unwrap_or(0) };
     let mut prediction = prediction(node, wanted, nominal, &cx);
     if passed.memory_unknown {
         prediction.unknown.insert(super::factors::Factor::FreeMemory);
@@ -381,7 +412,7 @@ fn judge<'a>(
     let seconds = terms.plug_s + terms.pre_s + terms.dec_s;
     match &node.gate {
         Gate::Light(why) if seconds > LIGHT_STEP_S => Err(Refused::LightLong { why, seconds }),
-        _ => Ok((prediction, live < most_live(node, wanted.step.alone) as usize)),
+        _ => Ok((prediction, beside.is_some() || live < most_live(node, wanted.step.alone) as usize)),
     }
 }
 

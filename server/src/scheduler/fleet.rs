@@ -74,6 +74,7 @@ fn profile(kind: &str) -> NodeProfile {
         disk_bytes_per_s: Some(1e9),
         hash_bytes_per_s: None,
         slots: 1,
+        batch: 1,
         first_pass_model: None,
     }
 }
@@ -98,6 +99,8 @@ pub(crate) fn node(n: u32) -> NodeState {
         gate: Gate::Normal,
         slots: 1,
         ends: vec![],
+        batch: 1,
+        together: BTreeMap::new(),
         runs_alone: false,
         present: BTreeMap::from([(container(), Some(500e6))]),
         asleep: BTreeMap::new(),

@@ -67,6 +67,11 @@ pub(crate) fn free_in_s(ends_s: &mut [f64], slots: u32) -> f64 {
     if end.is_finite() { end.max(0.0) } else { 0.0 }
 }
 
+/// The share of its processors that a node may use at all.
+fn allowed_share(node: &NodeState) -> f64 {
+    node.readings.processor_share.filter(|share| *share > 0.0 && *share <= 1.0).unwrap_or(1.0)
+}
+
 /// A node's factors as they are believed now; idle, on its CPU, without the cost of a loss.
 pub(crate) fn node_factors(node: &NodeState, stand_ins: &StandIns<'_>, unknown: &mut UnknownSet) -> NodeFactors {
     let class = Class::of(node.profile.as_deref());
@@ -84,7 +89,8 @@ pub(crate) fn node_factors(node: &NodeState, stand_ins: &StandIns<'_>, unknown: 
             up_bytes_per_s: figure(Factor::Up),
         },
         clock_cap: figure(Factor::ClockCap),
-        foreign_load: figure(Factor::ForeignLoad),
+        // What a limit keeps from the node is as good as used by others.
+        foreign_load: figure(Factor::ForeignLoad).max(1.0 - allowed_share(node)),
         free_in_s: 0.0,
         mtbf_s: class.mtbf_s(),
         retry_s: 0.0,
@@ -109,7 +115,8 @@ pub(crate) fn prediction(node: &NodeState, wanted: &Wanted<'_>, nominal: &StepCo
             true
         }
     };
-    let mut cost = StepCost { bytes_in: missing_inputs(wanted.step, node.id), ..nominal.clone() };
+    let batch = nominal.batch.max(1.0) + f64::from(cx.beside);
+    let mut cost = StepCost { bytes_in: missing_inputs(wanted.step, node.id), batch, ..nominal.clone() };
     if !node.loaded.contains(&wanted.step.container) {
         let class = Class::of(node.profile.as_deref());
         let module = node.present.get(&wanted.step.container).copied().flatten();
@@ -142,6 +149,8 @@ pub(crate) struct PredictContext<'a, 'n> {
     pub(crate) stand_ins: &'a StandIns<'n>,
     pub(crate) processor: Processor,
     pub(crate) free_in_s: f64,
+    /// Attempts of the same language model that it is computed together with.
+    pub(crate) beside: u32,
 }
 
 /// Input bytes that are not on the node yet.
@@ -174,6 +183,20 @@ pub fn display_indexes(nodes: &[Arc<NodeState>]) -> Vec<(NodeId, Option<f64>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_the_processor_counts_like_the_load_of_others_and_no_more_than_it() {
+        let node = |load: f64, share: Option<f64>| {
+            let mut node = NodeState::clone(&crate::scheduler::fleet::node(1));
+            (node.readings.foreign_load, node.readings.processor_share) = (Some(load), share);
+            let (nodes, figures) = (vec![Arc::new(node)], RefCell::default());
+            node_factors(&nodes[0], &StandIns::new(&nodes, &figures), &mut UnknownSet::default()).foreign_load
+        };
+        assert_eq!((node(0.2, None), node(0.2, Some(0.25)), node(0.9, Some(0.25))), (0.2, 0.75, 0.9));
+        for bad in [f64::NAN, 0.0, -1.0, 2.0] {
+            assert_eq!(node(0.2, Some(bad)), 0.2, "{bad}");
+        }
+    }
 
     #[test]
     fn a_step_waits_for_the_attempt_that_leaves_it_a_slot() {

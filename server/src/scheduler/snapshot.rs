@@ -82,8 +82,14 @@ pub struct NodeState {
     pub gate: Gate,
     /// Steps it may run at once.
     pub slots: u32,
-    /// When each of its live attempts is predicted to end, on the store's clock.
+    /// When each of its live attempts is predicted to end, on the store's clock; those that share a slot count as one.
     pub ends: Vec<Instant>,
+    /// So many attempts of one language model share a slot.
+    #[serde(default = "one")]
+    pub batch: u32,
+    /// How many live attempts it has of each language model that it computes several of together.
+    #[serde(default)]
+    pub together: BTreeMap<Digest, u32>,
     /// Whether a step with evidence against it runs there, which must be alone.
     pub runs_alone: bool,
     /// Containers it can plug now, with the read speed of the module that has them, bytes per second. Of a node that is
@@ -104,7 +110,23 @@ pub struct NodeState {
     pub switched_off: BTreeSet<Digest>,
 }
 
+fn one() -> u32 {
+    1
+}
+
 impl NodeState {
+    /// How many attempts of a language model an attempt more would be computed together with, when `added` have been assigned that
+    /// this state does not show; `None` when it takes a slot of its own.
+    pub fn beside(&self, container: &Digest, added: u32) -> Option<u32> {
+        let there = self.together.get(container).copied().unwrap_or(0).saturating_add(added);
+        (0 < there && there < self.batch).then_some(there)
+    }
+
+    /// Attempts beyond the slots that they take.
+    pub fn sharing(&self) -> u32 {
+        self.together.values().map(|count| (*count).min(self.batch).saturating_sub(1)).sum()
+    }
+
     /// The seconds until each live attempt may end. One that is overdue is reckoned to need as long again as it is overdue;
     /// with zero, a node that hangs would look like the one that is free soonest.
     pub fn remaining_s(&self, now: Instant) -> impl Iterator<Item = f64> {

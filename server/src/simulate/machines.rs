@@ -128,6 +128,7 @@ fn machine(n: u32, kind: &Kind, present: &[Digest], rng: &mut ChaCha8Rng) -> Mac
         disk_bytes_per_s: claim(truth.disk_bytes_per_s),
         hash_bytes_per_s: claim(truth.hash_bytes_per_s),
         slots: 1,
+        batch: 1,
         first_pass_model: None,
     };
     let state = NodeState {
@@ -148,6 +149,8 @@ fn machine(n: u32, kind: &Kind, present: &[Digest], rng: &mut ChaCha8Rng) -> Mac
         gate: Gate::Normal,
         slots: 1,
         ends: vec![],
+        batch: 1,
+        together: BTreeMap::new(),
         runs_alone: false,
         present: present.iter().map(|d| (*d, None)).collect(),
         asleep: BTreeMap::new(),

@@ -5,6 +5,7 @@ use ouro_common::clock::{Instant, WallTime};
 use ouro_common::device::NodeProfile;
 use ouro_common::document::{TraceDocument, TraceEvent};
 use ouro_common::envelope::Envelope;
+use ouro_common::envelope::Principal;
 use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, InstanceId, Name, NodeId, RequestId};
 use ouro_common::module::Announcement;
 use ouro_common::plan::Step;
@@ -280,6 +281,8 @@ pub struct LiveAttempt {
     pub remaining_ms: u64,
     /// Whether there is evidence against the step, so that nothing else may run beside it.
     pub alone: bool,
+    /// Who asked.
+    pub principal: Principal,
 }
 
 /// An input that another attempt on the same node is still making.

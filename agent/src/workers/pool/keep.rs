@@ -4,6 +4,7 @@
 //! when its step has.
 
 use super::Pool;
+use ouro_common::document::BatchState;
 use ouro_common::id::Digest;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct Kept {
     pub process: u32,
     /// How long it has waited; `None` while it works.
     pub idle: Option<Duration>,
+    /// What a language model computes.
+    pub batch: Option<BatchState>,
 }
 
 impl Pool {
@@ -24,12 +27,20 @@ impl Pool {
         let state = self.state();
         let mut kept: Vec<Kept> = vec![];
         for (digest, list) in &state.idle {
-            let one = |process, since: std::time::Instant| Kept { digest: *digest, process, idle: Some(since.elapsed()) };
+            let one = |process, since: std::time::Instant| Kept { digest: *digest, process, idle: Some(since.elapsed()), batch: None };
             kept.extend(list.iter().filter_map(|idle| Some(one(idle.process.id()?, idle.since))));
         }
         for (digest, list) in &state.busy {
-            kept.extend(list.iter().map(|&process| Kept { digest: *digest, process, idle: None }));
+            kept.extend(list.iter().map(|&process| Kept { digest: *digest, process, idle: None, batch: None }));
         }
+        let parting = state.parting.iter().filter_map(|(digest, resident)| Some((*digest, resident.upgrade()?)));
+        let residents = state.residents.iter().map(|(digest, resident)| (*digest, resident.clone())).chain(parting);
+        kept.extend(residents.filter(|(_, resident)| !resident.is_dead()).map(|(digest, resident)| Kept {
+            digest,
+            process: resident.id(),
+            idle: resident.idle(),
+            batch: Some(resident.batch()),
+        }));
         kept.sort_by_key(|kept| (kept.digest, kept.process));
         kept
     }
@@ -65,7 +76,10 @@ impl Pool {
             state.leaving.insert(*digest);
         }
         // Dropping a worker kills it; that needs no lock.
-        let ended = state.idle.remove(digest);
+        let ended = (state.idle.remove(digest), state.residents.remove(digest));
+        if let Some(resident) = &ended.1 {
+            state.parting.push((*digest, std::sync::Arc::downgrade(resident)));
+        }
         drop(state);
         drop(ended);
     }

@@ -1,15 +1,13 @@
 //! Halves with AVX-512 and with AVX2: the same code for two widths of registers.
 //!
 //! A tile is some rows of weights and some of activations, whose sums stay in registers; lanes run along the rows and are added
-//! up once at their end, so that nothing has to be rearranged.
+//! up once at their end, so that nothing has to be rearranged. What a row of activations computes does not depend, to the bit, on
+//! how many there are.
 
 use super::{HALF_BYTES, Half, Singles};
 use crate::kernels::Output;
 use std::arch::x86_64::*;
 use std::ops::Range;
-
-/// How far ahead of the weights in work memory is asked for, in bytes.
-const AHEAD: usize = 8192;
 
 macro_rules! level {
     ($module:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $fma:ident, $add_up:ident, $f16:ident, $bf16:ident,
@@ -17,46 +15,40 @@ macro_rules! level {
         pub(super) mod $module {
             use super::*;
 
-            /// The products of `R` neighbouring rows with `M` rows of activations, each in `U` sums.
+            /// The products of `R` neighbouring rows with `M` rows of activations.
             ///
             /// # Safety
             /// They are there: rows of weights of `width` halves, activations of `width` values.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn tile<const BRAIN: bool, const R: usize, const M: usize, const U: usize>(
+            unsafe fn tile<const BRAIN: bool, const R: usize, const M: usize>(
                 row: *const u8,
                 x: *const f32,
                 width: usize,
             ) -> [[f32; M]; R] {
-                let mut sums = [[[$zero(); U]; M]; R];
+                let mut sums = [[$zero(); M]; R];
                 let mut at = 0;
-                while at + U * $lanes <= width {
+                while at + $lanes <= width {
                     for r in 0..R {
-                        for u in 0..U {
-                            let place = at + u * $lanes;
-                            // SAFETY: so many halves and values are left, by the caller's promise; a prefetch reads nothing.
-                            unsafe {
-                                let bytes = row.add((r * width + place) * HALF_BYTES);
-                                if u * $lanes % 32 == 0 {
-                                    _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(AHEAD).cast());
-                                }
-                                let weights = if BRAIN { $bf16(bytes) } else { $f16(bytes) };
-                                for m in 0..M {
-                                    sums[r][m][u] = $fma(weights, $load(x.add(m * width + place)), sums[r][m][u]);
-                                }
+                        // SAFETY: so many halves and values are left, by the caller's promise; a prefetch reads nothing.
+                        unsafe {
+                            let bytes = row.add((r * width + at) * HALF_BYTES);
+                            if at % 32 == 0 {
+                                _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(R * width * HALF_BYTES).cast());
+                            }
+                            let weights = if BRAIN { $bf16(bytes) } else { $f16(bytes) };
+                            for m in 0..M {
+                                sums[r][m] = $fma(weights, $load(x.add(m * width + at)), sums[r][m]);
                             }
                         }
                     }
-                    at += U * $lanes;
+                    at += $lanes;
                 }
                 let half = if BRAIN { Half::BF16 } else { Half::F16 };
                 let mut found = [[0.0; M]; R];
                 for r in 0..R {
                     for m in 0..M {
-                        let mut sum = 0.0;
-                        for u in 0..U {
-                            sum += $add_up(sums[r][m][u]);
-                        }
+                        let mut sum = $add_up(sums[r][m]);
                         for k in at..width {
                             // SAFETY: as above.
                             unsafe {
@@ -77,14 +69,14 @@ macro_rules! level {
                 let (width, tokens) = (x.width, x.rows());
                 let mut row = rows.start;
                 while row < rows.end {
-                    let high = tokens > 3 && row + $height <= rows.end;
-                    let height = if high { $height } else { 1 };
+                    let tall = if tokens > 2 { $height } else { 4 };
+                    let height = if row + tall <= rows.end { tall } else { 1 };
                     let start = weights[row * width * HALF_BYTES..][..height * width * HALF_BYTES].as_ptr();
                     let mut token = 0;
                     macro_rules! some {
-                        ($rows:literal, $count:literal, $sums:literal) => {{
+                        ($rows:literal, $count:literal) => {{
                             // SAFETY: the rows were just seen to be there, and so many tokens are left.
-                            let found = unsafe { tile::<BRAIN, $rows, $count, $sums>(start, x.values.as_ptr().add(token * width), width) };
+                            let found = unsafe { tile::<BRAIN, $rows, $count>(start, x.values.as_ptr().add(token * width), width) };
                             for (r, found) in found.into_iter().enumerate() {
                                 for (m, value) in found.into_iter().enumerate() {
                                     // SAFETY: the caller promised that the columns are this call's.
@@ -95,11 +87,12 @@ macro_rules! level {
                         }};
                     }
                     while token < tokens {
-                        match (high, tokens - token) {
-                            $((true, $most..) => some!($height, $most, 1),)+
-                            (_, 3..) => some!(1, 3, 2),
-                            (_, 2) => some!(1, 2, 2),
-                            _ => some!(1, 1, 4),
+                        match (height, tokens - token) {
+                            (1, 4..) => some!(1, 4),
+                            (1, _) => some!(1, 1),
+                            $(($height, $most..) => some!($height, $most),)+
+                            (_, 2) => some!(4, 2),
+                            _ => some!(4, 1),
                         }
                     }
                     row += height;
@@ -158,10 +151,35 @@ fn add_up_256(v: __m256) -> f32 {
 }
 
 level!(
-    avx512, "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma", 16, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_fmadd_ps, add_up_512, f16_512, bf16_512,
-    4, 6, 4, 2, 1
+    avx512,
+    "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma",
+    16,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_fmadd_ps,
+    add_up_512,
+    f16_512,
+    bf16_512,
+    4,
+    6,
+    4,
+    3,
+    2,
+    1
 );
 level!(
-    avx2, "avx2,f16c,fma", 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_fmadd_ps, add_up_256, f16_256, bf16_256,
-    2, 4, 2, 1
+    avx2,
+    "avx2,f16c,fma",
+    8,
+    _mm256_setzero_ps,
+    _mm256_loadu_ps,
+    _mm256_fmadd_ps,
+    add_up_256,
+    f16_256,
+    bf16_256,
+    2,
+    4,
+    3,
+    2,
+    1
 );

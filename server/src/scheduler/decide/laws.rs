@@ -16,7 +16,7 @@ prop_compose! {
         (srtt, rate) in (1e-3..0.5f64, 1e5..1e9f64),
         (load, cap, memory_mib) in (prop::option::of(0.0..1.0f64), prop::option::of(0.1..1.0f64), prop::option::of(0u64..4096)),
         (session, admin, gate, commits) in (0usize..8, 0usize..10, 0usize..10, 0u64..20),
-        (ends, slots) in (prop::collection::vec(0u64..60_000, 0..4), 1u32..4),
+        (ends, slots, together) in (prop::collection::vec(0u64..60_000, 0..4), 1u32..4, prop::option::of(1u32..6)),
     ) -> NodeState {
         let kinds = ["phone", "board", "laptop", "desktop", "server", "vm"];
         let mut node = with_profile(node(n), |p| {
@@ -32,6 +32,10 @@ prop_compose! {
         node.admin = [AdminState::Draining, AdminState::Quarantined].get(admin).copied().unwrap_or(AdminState::Active);
         node.gate = [Gate::Refuse("too hot".into()), Gate::Light("warm".into())].get(gate).cloned().unwrap_or_default();
         (node.commits, node.ends, node.slots) = (commits, ends.into_iter().map(Instant).collect(), slots);
+        if let (Some(count), false) = (together, node.ends.is_empty()) {
+            node.batch = 4;
+            node.together = BTreeMap::from([(other_container(), count)]);
+        }
         node
     }
 }
@@ -206,7 +210,7 @@ fn wild(nodes: Vec<NodeState>, steps: Vec<StepState>, language: bool) -> Snapsho
     let mut snapshot = snapshot(nodes, steps);
     let mut other = manifest();
     if language {
-        other.runtime = ouro_common::container::Runtime::Gguf;
+        other.runtime = Runtime::Gguf;
         (other.cost.active_params, other.cost.output_tokens, other.cost.kv_bytes_per_token) = (1e9, 100.0, 1e5);
     } else {
         other.needs.accelerators = vec!["cuda>=8.0".into()];

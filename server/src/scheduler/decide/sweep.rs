@@ -79,6 +79,8 @@ impl<'a> Run<'a> {
         let mut tally = Tally { counts: [0; RANKS], examples: [[0; EXAMPLES]; RANKS] };
         let mut judged = Vec::new();
         let mut scratch = std::mem::take(&mut self.scratch);
+        // A step may join others there, which the columns do not tell.
+        self.columns.computing(&wanted.step.container).for_each(|at| scratch.touched[at] = true);
         scratch.passed.clear();
         self.filter(wanted, nominal, pairs, (&mut tally, &mut judged, &mut scratch));
         let figures = self.figures(wanted.step, nominal);

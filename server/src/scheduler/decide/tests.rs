@@ -226,6 +226,41 @@ fn assignments_fill_slots_and_one_more_and_then_steps_wait_or_go_elsewhere() {
 }
 
 #[test]
+fn steps_of_a_language_model_join_those_that_are_computed() {
+    let language = |together: u32| {
+        let mut s = snapshot(vec![node(1)], (1..=6).map(step).collect());
+        let mut talk = manifest();
+        talk.runtime = Runtime::Gguf;
+        (talk.cost.active_params, talk.cost.output_tokens) = (1e9, 10.0);
+        s.containers.insert(container(), Arc::new(talk));
+        let node = Arc::make_mut(&mut s.nodes[0]);
+        node.batch = 4;
+        if together > 0 {
+            (node.together, node.ends) = (BTreeMap::from([(container(), together)]), vec![Instant(60_000)]);
+        }
+        s
+    };
+    let n1 = || Some("n1".to_string());
+    // The first takes the slot, three join it, and one more may wait there.
+    assert_eq!(placed(&language(0)), [n1(), n1(), n1(), n1(), n1(), None]);
+    // Two are computed already.
+    let s = language(2);
+    assert_eq!(placed(&s), [n1(), n1(), n1(), None, None, None]);
+    let decision = decided(&s);
+    let queue_s = |at: usize| decision.report[at].view.candidates[0].terms.queue_s;
+    assert!(queue_s(0) == 0.0 && queue_s(1) == 0.0 && queue_s(2) > 50.0, "who joins waits for nobody");
+    // Two are live in one slot; with this one three may be, and one more that waits.
+    assert!(matches!(&decision.actions[0], Action::Assign { slots: 4, .. }), "{:?}", decision.actions[0]);
+    // Alone it joins nobody, and another container shares nothing.
+    let mut alone = language(2);
+    alone.steps.iter_mut().for_each(|step| step.alone = true);
+    assert_eq!(placed(&alone), [None, None, None, None, None, None]);
+    let mut plain = language(2);
+    plain.containers.insert(container(), Arc::new(manifest()));
+    assert_eq!(placed(&plain), [n1(), None, None, None, None, None]);
+}
+
+#[test]
 fn a_new_node_gets_one_and_a_step_that_must_be_alone_gets_a_node_to_itself() {
     let new = changed(|n| n.commits = 0);
     let s = snapshot(vec![new], vec![step(1), step(2)]);

@@ -130,6 +130,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
         disk_bytes_per_s: None,
         hash_bytes_per_s: None,
         slots: 2,
+        batch: 1,
         first_pass_model: None,
     };
     ground.store.put_profile(node.id, &profile).await.unwrap();

@@ -232,7 +232,7 @@ macro_rules! live_attempts {
     () => {
         "SELECT a.node, a.request, a.plan, a.step, a.generation, a.n, a.assigned, a.predicted_ms, r.deadline, r.answer, s.request, s.plan, \
          s.state, s.epochs, s.step, EXISTS (SELECT 1 FROM attempts e WHERE e.request = a.request AND e.plan = a.plan AND e.step = a.step \
-         AND e.evidence IS NOT NULL), a.chain FROM attempts a JOIN steps s ON s.request = a.request AND s.plan = a.plan AND s.id = a.step \
+         AND e.evidence IS NOT NULL), a.chain, r.principal FROM attempts a JOIN steps s ON s.request = a.request AND s.plan = a.plan AND s.id = a.step \
          JOIN requests r ON r.id = a.request WHERE a.state = 'assigned'"
     };
 }
@@ -271,6 +271,7 @@ fn read_live(row: &Row<'_>, now: Instant) -> rusqlite::Result<LiveAttempt> {
         answers: step.answers(answer.as_ref()),
         alone: row.get(15)?,
         chain: row.get::<_, Option<Text<_>>>(16)?.map(|name| name.0),
+        principal: row.get::<_, Text<_>>(17)?.0,
         pending: vec![],
         inputs: vec![],
         step: step.step,

@@ -1,0 +1,166 @@
+//! Jobs of a language model in one worker: one that is given up or dies costs the others nothing.
+
+use ouro_agent::logs::LogWriter;
+use ouro_agent::modules::{Installed, Source};
+use ouro_agent::runtimes::{BatchLimits, Job, JobInput};
+use ouro_agent::workers::{Pool, PoolOptions, RunFailure, WorkerOptions};
+use ouro_common::container::{Container, Manifest};
+use ouro_common::id::Digest;
+use ouro_common::step::{Evidence, FailureClass};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const MANIFEST: &str = "name = \"talk\"\nversion = \"1.0.0\"\nsummary = \"Answers\"\nruntime = \"gguf\"\n\
+    inputs = [{ port = \"prompt\", media = \"text/plain\" }]\noutputs = [{ port = \"answer\", media = \"text/plain\" }]\n";
+
+fn pool(most: u32, cache_bytes: u64) -> Pool {
+    let program = env!("CARGO_BIN_EXE_ouro-agent").into();
+    Pool::new(PoolOptions {
+        workers: WorkerOptions { program, address_space_bytes: None, threads: Some(1) },
+        idle_timeout: Duration::from_secs(60),
+        onnxruntime: None,
+        batch: BatchLimits { most, cache_bytes },
+    })
+}
+
+fn talk() -> Installed {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/first-pass-tiny/first-pass-tiny.gguf");
+    let container = Container { digest: Digest::sha256([5; 32]), manifest: Manifest::from_toml(MANIFEST).unwrap() };
+    Installed { container, source: Source::Model(model), hold: None }
+}
+
+/// A job that runs, and what it says as it is made.
+struct Running {
+    folder: PathBuf,
+    chunks: mpsc::Receiver<String>,
+    cancel: CancellationToken,
+    task: JoinHandle<Result<(), RunFailure>>,
+}
+
+impl Running {
+    /// A job whose answer is drawn at random, so that it is long; the seed makes it the same each time.
+    fn begin(pool: &Pool, home: &Path, seed: u64, max_tokens: u32) -> Self {
+        let folder = home.join(format!("{seed}-{}", pool.kept().len()));
+        std::fs::create_dir_all(folder.join("out")).unwrap();
+        let file = folder.join("prompt");
+        std::fs::write(&file, format!("What is {seed} plus {seed}?")).unwrap();
+        let (sender, chunks) = mpsc::channel(1024);
+        let cancel = CancellationToken::new();
+        let job = Job {
+            folder: folder.clone(),
+            params: serde_json::json!({"max_tokens": max_tokens, "temperature": 5.0, "seed": seed}),
+            inputs: vec![JobInput { port: "prompt".parse().unwrap(), tag: "prompt".parse().unwrap(), media: "text/plain".into(), file }],
+            stream: true,
+            scope: Some("ada".into()),
+        };
+        let (pool, token) = (pool.clone(), cancel.clone());
+        let run = async move { pool.run(&talk(), job, Some(sender), &LogWriter::nowhere(), &token).await.map(drop) };
+        Self { folder, chunks, cancel, task: tokio::spawn(run) }
+    }
+
+    /// What it answered, after `said`; all of it must have been streamed, and nothing twice.
+    async fn answer(mut self, mut said: String) -> String {
+        self.task.await.unwrap().unwrap();
+        while let Some(chunk) = self.chunks.recv().await {
+            said.push_str(&chunk);
+        }
+        assert_eq!(std::fs::read_to_string(self.folder.join("out/answer")).unwrap(), said);
+        said
+    }
+
+    async fn first_words(&mut self) -> String {
+        tokio::time::timeout(Duration::from_secs(60), self.chunks.recv()).await.unwrap().unwrap()
+    }
+}
+
+/// The only worker.
+fn worker(pool: &Pool) -> Pid {
+    let &[id] = &pool.ids()[..] else { panic!("{:?}", pool.ids()) };
+    Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
+}
+
+/// Seeds whose answers are long, with those answers, each made alone.
+async fn long_ones(home: &Path, count: usize) -> Vec<(u64, String)> {
+    let (pool, mut found, mut seed) = (pool(1, 1 << 30), vec![], 0);
+    while found.len() < count {
+        seed += 1;
+        let answer = Running::begin(&pool, home, seed, 480).answer(String::new()).await;
+        if answer.len() > 1_000 {
+            found.push((seed, answer));
+        }
+        assert!(seed < 50, "hardly any answer is long");
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_given_up_leaves_and_the_worker_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let long = long_ones(home.path(), 3).await;
+    let pool = pool(4, 1 << 30);
+    let mut running: Vec<Running> = long.iter().map(|(seed, _)| Running::begin(&pool, home.path(), *seed, 480)).collect();
+    let mut first = running.remove(0);
+    first.first_words().await;
+    let before = worker(&pool);
+    first.cancel.cancel();
+    assert_eq!(first.task.await.unwrap().unwrap_err().class, FailureClass::Drained);
+    for (other, (_, expected)) in running.into_iter().zip(&long[1..]) {
+        assert_eq!(&other.answer(String::new()).await, expected);
+    }
+    assert_eq!(worker(&pool), before);
+    let left = || {
+        pool.kept()
+            .first()
+            .and_then(|kept| Some((kept.idle?, kept.batch?)))
+            .is_some_and(|(_, batch)| batch.running == 0)
+    };
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(if left() { 0 } else { 50 })).await;
+    }
+    assert!(left(), "{:?}", pool.kept());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_worker_dies_each_of_its_jobs_is_done_again_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let long = long_ones(home.path(), 3).await;
+    let pool = pool(4, 1 << 30);
+    let mut running: Vec<Running> = long.iter().map(|(seed, _)| Running::begin(&pool, home.path(), *seed, 480)).collect();
+    let mut said = vec![];
+    for job in &mut running {
+        said.push(job.first_words().await);
+    }
+    let before = worker(&pool);
+    kill_process(before, Signal::ABORT).unwrap();
+    for ((job, said), (_, expected)) in running.into_iter().zip(said).zip(&long) {
+        assert_eq!(&job.answer(said).await, expected);
+    }
+    assert_ne!(worker(&pool), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dies_alone_has_evidence_against_it() {
+    let home = tempfile::tempdir().unwrap();
+    let long = long_ones(home.path(), 1).await;
+    let pool = pool(4, 1 << 30);
+    let mut job = Running::begin(&pool, home.path(), long[0].0, 480);
+    job.first_words().await;
+    kill_process(worker(&pool), Signal::ABORT).unwrap();
+    let failure = job.task.await.unwrap().unwrap_err();
+    assert_eq!((failure.class, failure.evidence), (FailureClass::Crashed, Some(Evidence::Signal { number: 6 })));
+    assert!(pool.ids().is_empty(), "a dead worker is in no list");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_needs_more_cache_than_there_is_is_refused_and_says_what_to_raise() {
+    let home = tempfile::tempdir().unwrap();
+    let pool = pool(4, 64 << 10);
+    let failure = Running::begin(&pool, home.path(), 1, 400).task.await.unwrap().unwrap_err();
+    assert_eq!(failure.class, FailureClass::Rejected);
+    assert!(failure.why.contains("workers.cache_bytes"), "{}", failure.why);
+    worker(&pool);
+}
