@@ -138,3 +138,46 @@ fn what_is_no_model_is_named_once() {
         assert!(said.matches("no-model.gguf").count() == 1 && said.contains("OB"), "{said}");
     }
 }
+
+#[test]
+fn an_answer_is_held_to_a_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let schema = write(
+        "schema.json",
+        r#"{"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": false}"#,
+    );
+    let ask = |schema: &str, more: &[&str]| {
+        let words = [&["run-model", "What is the capital of France?", "--json-schema", schema], more].concat();
+        agent(&words, &model())
+    };
+    let answer = ask(&schema, &[]);
+    let value: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert!(["Paris", "Rome"].contains(&value["city"].as_str().unwrap()), "{value}");
+    assert!(
+        answer.status.success() && String::from_utf8_lossy(&answer.stderr).contains("Phi3, GGUF, 1 file"),
+        "{answer:?}"
+    );
+
+    let cut = ask(&schema, &["-n", "2"]);
+    assert!(!cut.status.success() && String::from_utf8_lossy(&cut.stderr).contains("cut off after 2 tokens"), "{cut:?}");
+    for (text, words) in [("{", "is no JSON"), ("7", "expected an object"), (r#"{"type": "mood"}"#, "mood")] {
+        let refused = ask(&write("bad.json", text), &[]);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(words), "{refused:?}");
+        assert!(refused.stdout.is_empty(), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = agent(&["run-model", "hello"], folder.path());
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("config.json: file: it is missing"),
+        "{refused:?}"
+    );
+}

@@ -44,15 +44,22 @@ struct Running {
 impl Running {
     /// A job whose answer is drawn at random, so that it is long; the seed makes it the same each time.
     fn begin(pool: &Pool, home: &Path, seed: u64, max_tokens: u32) -> Self {
-        let folder = home.join(format!("{seed}-{}", pool.kept().len()));
+        let name = format!("{seed}-{}", pool.kept().len());
+        let params = serde_json::json!({"max_tokens": max_tokens, "temperature": 5.0, "seed": seed});
+        Self::asked(pool, &home.join(name), &format!("What is {seed} plus {seed}?"), params)
+    }
+
+    /// A job with these parameters, in a folder that is made for it.
+    fn asked(pool: &Pool, folder: &Path, prompt: &str, params: serde_json::Value) -> Self {
+        let folder = folder.to_path_buf();
         std::fs::create_dir_all(folder.join("out")).unwrap();
         let file = folder.join("prompt");
-        std::fs::write(&file, format!("What is {seed} plus {seed}?")).unwrap();
+        std::fs::write(&file, prompt).unwrap();
         let (sender, chunks) = mpsc::channel(1024);
         let cancel = CancellationToken::new();
         let job = Job {
             folder: folder.clone(),
-            params: serde_json::json!({"max_tokens": max_tokens, "temperature": 5.0, "seed": seed}),
+            params,
             inputs: vec![JobInput { port: "prompt".parse().unwrap(), tag: "prompt".parse().unwrap(), media: "text/plain".into(), file }],
             stream: true,
             scope: Some("ada".into()),
@@ -163,4 +170,23 @@ async fn a_job_that_needs_more_cache_than_there_is_is_refused_and_says_what_to_r
     assert_eq!(failure.class, FailureClass::Rejected);
     assert!(failure.why.contains("workers.cache_bytes"), "{}", failure.why);
     worker(&pool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_a_schema_is_json_and_whole_or_it_fails() {
+    let home = tempfile::tempdir().unwrap();
+    let pool = pool(2, 1 << 30);
+    let schema = serde_json::json!({"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": false});
+    let asked = |name: &str, schema: &serde_json::Value, max_tokens: u32| {
+        let params = serde_json::json!({"schema": schema, "max_tokens": max_tokens});
+        Running::asked(&pool, &home.path().join(name), "What is the capital of France?", params)
+    };
+    let (whole, free) = (asked("whole", &schema, 200), asked("free", &serde_json::Value::Null, 20));
+    let value: serde_json::Value = serde_json::from_str(&whole.answer(String::new()).await).unwrap();
+    assert!(value["city"] == "Paris" || value["city"] == "Rome", "{value}");
+    assert_eq!(free.answer(String::new()).await.trim(), "Paris");
+    let failed = asked("cut", &schema, 2).task.await.unwrap().unwrap_err();
+    assert!(failed.class == FailureClass::InvalidInput && failed.why.contains("cut off after 2 tokens"), "{failed:?}");
+    let failed = asked("bad", &serde_json::json!({"type": "mood"}), 20).task.await.unwrap().unwrap_err();
+    assert!(failed.class == FailureClass::InvalidInput && failed.why.contains("mood"), "{failed:?}");
 }

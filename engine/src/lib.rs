@@ -8,6 +8,7 @@
 pub mod decoder;
 pub mod deferral;
 pub mod gguf;
+pub mod grammar;
 pub mod kernels;
 pub mod language_model;
 mod mapped_file;
