@@ -3,11 +3,11 @@
 use super::place::stop_attempts;
 use crate::absences::GRACE;
 use crate::fleet::{NodeCommand, SILENT_AFTER, SUSPECT_AFTER};
-use crate::store::{SessionEnd, StoreError};
+use crate::store::{LessonRecord, SessionEnd, StoreError};
 use crate::world::World;
 use ouro_common::clock::Instant;
 use ouro_common::step::{AdminState, LossReason};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// After this process started, nodes of its predecessor have so long to come back.
@@ -22,6 +22,8 @@ const KEEP_TAGS: Duration = Duration::from_secs(3600);
 const KEEP_TRACES: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Requests that end or are collected in one pass.
 const BATCH: usize = 256;
+/// How often it is kept what runs have taught. A process that is killed forgets as much.
+const KEEP_LESSONS_EVERY: Duration = Duration::from_secs(30);
 
 /// What the sweep remembers between its rounds.
 #[derive(Default)]
@@ -29,6 +31,7 @@ pub(super) struct Sweeper {
     started: Option<Instant>,
     pinged: Instant,
     collected: Instant,
+    lessons_kept: Instant,
 }
 
 impl Sweeper {
@@ -62,8 +65,22 @@ impl Sweeper {
             self.collected = now;
             collect(world).await?;
         }
+        if now.since(self.lessons_kept) >= KEEP_LESSONS_EVERY {
+            self.lessons_kept = now;
+            keep_lessons(world).await?;
+        }
         Ok(())
     }
+}
+
+/// Keeps what runs have taught since the last time, if they have.
+pub(super) async fn keep_lessons(world: &World) -> Result<(), StoreError> {
+    let unkept = world.lessons.lock().unwrap_or_else(PoisonError::into_inner).take_unkept();
+    if unkept.is_empty() {
+        return Ok(());
+    }
+    let record = |(node, container, residuals)| LessonRecord { node, container, residuals };
+    world.store.keep_lessons(unkept.into_iter().map(record).collect()).await
 }
 
 /// The keys have changed: nodes judge their modules anew and announce what follows.
