@@ -140,9 +140,9 @@ impl Checkpoint {
         self.shards.len()
     }
 
-    /// The types of all tensors, by their names.
-    pub fn types(&self) -> impl ExactSizeIterator<Item = String> {
-        self.tensors.values().map(|place| format!("{:?}", place.dtype))
+    /// The types of all tensors by name, and how many bytes each has.
+    pub fn types(&self) -> impl ExactSizeIterator<Item = (String, usize)> {
+        self.tensors.values().map(|place| (format!("{:?}", place.dtype), place.bytes.len()))
     }
 
     /// Whether there is a tensor of this name.
