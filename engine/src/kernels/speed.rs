@@ -82,6 +82,7 @@ fn measure(level: Level, kind: Kind, weights: &[u8], tokens: usize, passes: usiz
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "what was measured is for a person to read")]
 #[ignore = "measures; make bench-kernels runs it"]
 fn speed() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);

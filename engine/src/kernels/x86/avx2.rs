@@ -1,6 +1,11 @@
 //! Dot products of the K formats with AVX2, for processors without AVX-512: the same plan in registers of half the width, and
 //! what precedes the quants of Q4_K and Q5_K is unpacked for two blocks at once.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the same number counts registers, rows of activations and tables side by side"
+)]
+
 use super::super::{Activations, Format, Output};
 use super::avx2_small::small;
 use super::{AHEAD, DOT_TOKENS, each_row};

@@ -6,6 +6,11 @@
 //! way to 32 bits. What precedes the quants of Q4_K and Q5_K is unpacked for four blocks at once. Rows are read one after the
 //! other: one stream through the memory, which is asked for some way ahead.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the same number counts registers, rows of activations and tables side by side"
+)]
+
 use super::super::{Activations, Format, Output};
 use super::avx512_small::small;
 use super::{AHEAD, DOT_TOKENS, each_row};

@@ -18,7 +18,7 @@ const TOGETHER: usize = 16;
 unsafe fn scales<const COUNT: usize>(start: *const u8, bytes: usize) -> __m512 {
     if COUNT == TOGETHER {
         // The first word of the first block of each pair, and that of the second.
-        let which = _mm512_set1_epi32((bytes / 2 << 16) as i32);
+        let which = _mm512_set1_epi32(((bytes / 2) << 16) as i32);
         let mut found = _mm512_setzero_si512();
         for pair in 0..TOGETHER / 2 {
             // SAFETY: two blocks of Q8_0 are 68 bytes long, two of Q4_0 36.
