@@ -8,6 +8,7 @@ pub mod protocol;
 mod resident;
 pub(crate) mod sandbox;
 mod talk;
+pub(crate) mod threads;
 
 pub use pool::{Kept, Pool, PoolOptions, RunFailure, RunTimes};
 pub use process::WorkerOptions;

@@ -93,7 +93,7 @@ impl Grammars {
 /// What a token adds to a text; nothing for those that never help.
 fn spelled(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
     let bytes = tokenizer.bytes(id);
-    let usable = bytes.len() <= MAX_TOKEN_BYTES && bytes.first() != Some(&TokTrie::SPECIAL_TOKEN_MARKER);
+    let usable = bytes.len() <= MAX_TOKEN_BYTES && bytes.first() != Some(&TokTrie::SPECIAL_TOKEN_MARKER) && !tokenizer.is_stop(id);
     if usable { bytes } else { vec![] }
 }
 

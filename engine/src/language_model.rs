@@ -165,7 +165,7 @@ impl LanguageModel {
         }
     }
 
-    /// The types of its tensors: `Q4_K, Q6_K, F32`.
+    /// The types of its tensors, those with most bytes first: `Q4_K, Q6_K, F32`.
     pub fn quantisation(&self) -> String {
         self.origin.types.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ")
     }

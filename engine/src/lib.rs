@@ -11,6 +11,7 @@ pub mod gguf;
 pub mod grammar;
 pub mod kernels;
 pub mod language_model;
+mod mapped_file;
 pub mod onnx;
 mod pool;
 pub mod rates;

@@ -1,4 +1,4 @@
-//! Tokens against transformers: a thousand texts in ten scripts and more, with three kinds of tokenizers, each read from a GGUF
+//! Tokens against transformers: a thousand texts in ten scripts and more, with five kinds of tokenizers, each read from a GGUF
 //! file and from `tokenizer.json`.
 //!
 //! `parity/tokens.py` wrote `parity/tokens`: the tokenizers, the texts, and the ids that transformers gives them.
@@ -9,7 +9,7 @@ use ouro_engine::tokens::Tokenizer;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-const KINDS: [&str; 3] = ["llama", "llama-bpe", "qwen2"];
+const KINDS: [&str; 5] = ["llama", "llama-bpe", "qwen2", "gpt-2", "gpt-4o"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/tokens")

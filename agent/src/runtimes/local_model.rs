@@ -35,6 +35,12 @@ impl LocalModel {
     /// # Errors
     /// `LOAD_FAILED` with what is wrong with the file.
     pub fn open(path: &Path, calibration: Option<&Path>) -> Result<Self, JobError> {
+        if path.is_dir() {
+            return Err(JobError::load(format!(
+                "{}: it is a folder; the first pass needs a GGUF file, whose digest tells what it is",
+                path.display()
+            )));
+        }
         let model = LanguageModel::open(path).map_err(|e| JobError::load(e.to_string()))?;
         let (digest, _) = hash_file(path).map_err(|e| JobError::load(e.to_string()))?;
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 mod clock;
 pub(crate) mod load;
-mod quota;
+pub(crate) mod quota;
 
 /// What reads one part of the readings, and what it remembers between two reads.
 #[derive(Clone, Default)]

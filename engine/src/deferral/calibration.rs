@@ -4,7 +4,7 @@
 //! log-probabilities, and a threshold of theirs promises nothing. So one that does not match is not used.
 
 use super::evaluation::{Curve, Threshold};
-use super::{Feature, Rule};
+use super::{DEFAULT_DECISION_TOKENS, Feature, Rule};
 use ouro_common::id::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 pub struct CalibrationKey {
     /// BLAKE3 of the model's file.
     pub model: Digest,
-    /// The types of its matrices, by their share of the bytes.
+    /// The types of its tensors, those with most bytes first.
     pub quantisation: String,
     /// [`crate::BUILD`] of the engine that ran it.
     pub engine: String,
@@ -66,6 +66,12 @@ impl Calibration {
         let differs = |what: &str, of: &str, is: &str| (of != is).then(|| format!("the calibration is of {what} {of}, not of {is}"));
         if self.schema != Self::SCHEMA {
             return Some(format!("the calibration has the form {}, not {}", self.schema, Self::SCHEMA));
+        }
+        if !(1..=DEFAULT_DECISION_TOKENS).contains(&self.tokens) {
+            return Some(format!(
+                "the calibration is of {} tokens, and the decision falls by token {DEFAULT_DECISION_TOKENS}",
+                self.tokens
+            ));
         }
         differs("the model", &self.key.model.to_string(), &key.model.to_string())
             .or_else(|| differs("the quantisation", &self.key.quantisation, &key.quantisation))
@@ -132,6 +138,10 @@ mod tests {
         let of = |key| calibration().mismatch(&key).unwrap();
         assert!(of(CalibrationKey { engine: "e 2".into(), ..key() }).contains("of the engine e 1, not of e 2"));
         assert!(of(CalibrationKey { quantisation: "F16".into(), ..key() }).contains("Q4_K, not of F16"));
+        for tokens in [0, 33] {
+            let late = Calibration { tokens, ..calibration() }.mismatch(&key()).unwrap();
+            assert!(late.contains(&format!("of {tokens} tokens")), "{late}");
+        }
         assert!(of(CalibrationKey { model: Digest::blake3(b"n"), ..key() }).contains("the model"));
         let read: Calibration = serde_json::from_str(&serde_json::to_string(&calibration()).unwrap()).unwrap();
         assert_eq!(read, calibration());

@@ -1,6 +1,6 @@
 //! Collects what is seen of each token until there are enough, judges once, and fills the report of the first pass.
 
-use super::{Features, Observation, Rule};
+use super::{DEFAULT_DECISION_TOKENS, Features, Observation, Rule};
 use ouro_common::envelope::{FirstPassReport, OffloadFlag};
 
 /// What became of a judged answer.
@@ -34,7 +34,9 @@ impl Judge {
             return None;
         }
         self.seen.push(token);
-        if self.seen.len() < self.rule.tokens.max(1) { None } else { Some(self.finish()) }
+        // By the default's count at the latest, whatever a rule says: nobody waits longer for the first word.
+        let count = self.rule.tokens.clamp(1, DEFAULT_DECISION_TOKENS);
+        if self.seen.len() < count { None } else { Some(self.finish()) }
     }
 
     /// The verdict at the end of the answer: the one that was made, or one over what there is.
@@ -74,6 +76,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn token(logprob: f64) -> Observation {
         Observation { id: 1, logprob, entropy: 0.0 }
@@ -87,6 +90,20 @@ mod tests {
         let before = judge.verdict().cloned();
         assert!(judge.observe(token(-100.0)).is_none());
         assert_eq!(Some(judge.finish().clone()), before, "nothing is offloaded after it was shown");
+    }
+
+    proptest! {
+        /// Whatever a rule says: one verdict, at the 32nd token at the latest, that nothing after it changes.
+        #[test]
+        fn the_decision_comes_once_and_in_time(tokens in prop_oneof![0..40_usize, any::<usize>()], logprobs in proptest::collection::vec(-3.0..0.0_f64, 1..80)) {
+            let mut judge = Judge::new(Rule { tokens, ..Rule::default() });
+            let told: Vec<usize> = (1..).zip(&logprobs).filter(|(_, l)| judge.observe(token(**l)).is_some()).map(|(count, _)| count).collect();
+            let count = tokens.clamp(1, 32);
+            prop_assert_eq!(told, if logprobs.len() < count { vec![] } else { vec![count] });
+            let judged = &logprobs[..count.min(logprobs.len())];
+            let mean = judged.iter().sum::<f64>() / judged.len() as f64;
+            prop_assert!((judge.finish().features.unwrap().mean - mean).abs() < 1e-12);
+        }
     }
 
     #[test]

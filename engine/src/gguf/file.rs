@@ -2,16 +2,15 @@
 
 use super::header::{Header, decode_strings};
 use super::{Array, GgufError, GgufProblem, TensorInfo, Value, ValueKind};
-use memmap2::Mmap;
+use crate::mapped_file::MappedFile;
 use std::fs::File;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// An open GGUF file whose header was found to be sound.
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
-    map: Mmap,
+    map: MappedFile,
     header: Header,
 }
 
@@ -24,9 +23,7 @@ impl Gguf {
         if !file.metadata().map_err(io)?.is_file() {
             return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
-        // SAFETY: the map is only read. Somebody who shortens the file while it is mapped can end this process (SIGBUS);
-        // models run in a worker of their own so that this harms nobody else, and modules are mounted read-only.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = MappedFile::new(&file).map_err(io)?;
         let header = Header::parse(&map).map_err(refuse)?;
         Ok(Self { path: path.to_path_buf(), map, header })
     }
@@ -142,12 +139,12 @@ impl Gguf {
 
     /// The bytes of a tensor of this file.
     pub fn tensor_bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        self.bytes(tensor.bytes.clone())
+        self.map.get(tensor.bytes.clone()).unwrap_or_default()
     }
 
-    /// Some bytes of this file; none if they are not all there.
-    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.map.get(range).unwrap_or_default()
+    /// The file as it is mapped.
+    pub(crate) fn map(&self) -> &MappedFile {
+        &self.map
     }
 }
 

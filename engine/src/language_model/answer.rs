@@ -54,7 +54,8 @@ impl<'m> Answer<'m> {
             return Ok(choice.map(|choice| (choice, self.tokenizer.is_stop(choice.id))));
         };
         let mask = grammar.mask()?;
-        let allowed = |id| if self.tokenizer.is_stop(id) { mask.may_end } else { mask.allows(id) };
+        // The mask has no token that ends an answer.
+        let allowed = |id| mask.allows(id) || mask.may_end && self.tokenizer.is_stop(id);
         match self.sampler.choose(logits, Some(&allowed)) {
             None => Ok(None),
             Some(choice) if self.tokenizer.is_stop(choice.id) => Ok(Some((choice, true))),

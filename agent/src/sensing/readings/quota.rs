@@ -6,13 +6,21 @@
 use crate::sensing::host_root::{HostRoot, PROCFS_LIMIT, Place, SYSFS_LIMIT};
 use crate::sensing::memory::count_list;
 
+fn text(root: &HostRoot, place: &Place, limit: u64) -> Option<String> {
+    let bytes = root.read_bytes(place, limit).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_string())
+}
+
 /// The share, 0 to 1; `None` without a limit, and where the cgroups cannot be read.
 pub(super) fn share(root: &HostRoot) -> Option<f64> {
-    let text = |place: &Place, limit| {
-        let bytes = root.read_bytes(place, limit).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim().to_string())
-    };
-    let processors = count_list(&text(&root.sys("devices/system/cpu/online"), SYSFS_LIMIT)?).filter(|n| *n > 0)?;
+    let online = text(root, &root.sys("devices/system/cpu/online"), SYSFS_LIMIT)?;
+    let processors = count_list(&online).filter(|n| *n > 0)?;
+    Some((allowed(root)? / f64::from(processors)).min(1.0))
+}
+
+/// How many processors' time the cgroups of this process allow; `None` likewise.
+pub(crate) fn allowed(root: &HostRoot) -> Option<f64> {
+    let text = |place: &Place, limit| text(root, place, limit);
     let own = text(&root.proc("self/cgroup"), PROCFS_LIMIT)?;
     let mounts = text(&root.proc("self/mountinfo"), PROCFS_LIMIT)?;
     let limit = |group: &Group| {
@@ -22,8 +30,7 @@ pub(super) fn share(root: &HostRoot) -> Option<f64> {
             false => processors_of((&file("cpu.cfs_quota_us")?, &file("cpu.cfs_period_us")?)),
         }
     };
-    let least = groups(&own, &mounts).iter().filter_map(limit).min_by(f64::total_cmp)?;
-    Some((least / f64::from(processors)).min(1.0))
+    groups(&own, &mounts).iter().filter_map(limit).min_by(f64::total_cmp)
 }
 
 /// A cgroup that may have a limit.
