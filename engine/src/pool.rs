@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-/// How often a thread looks before it sleeps: about as long as the pause between two products of one token.
-const LOOKS: u32 = 2_000;
-/// After so many looks it lets others run between them.
-const POLITE_AFTER: u32 = 200;
+/// After so many looks, some 50 µs, a thread lets others run between them. The pause between two products of a token is shorter:
+/// who lets others run on a busy machine comes back after milliseconds, and the others have done the work alone.
+const POLITE_AFTER: u32 = 3_000;
+/// How often a thread looks before it sleeps.
+const LOOKS: u32 = POLITE_AFTER + 2_000;
 
 /// What is left of a thread's stretch of pieces: its beginning in the lower half, its end in the upper.
 struct Stretch(AtomicU64);
@@ -107,11 +108,18 @@ impl Job {
 
 #[derive(Default)]
 struct Shared {
-    /// The job of the moment and how many there have been.
-    job: Mutex<(u64, Option<Arc<Job>>)>,
-    /// The same number, to look at without the lock.
+    current: Mutex<Current>,
+    /// How many jobs there have been, to look at without the lock; changed with it.
     number: AtomicUsize,
     news: Condvar,
+}
+
+#[derive(Default)]
+struct Current {
+    /// The job of the moment.
+    job: Option<Arc<Job>>,
+    /// Threads that must be woken for the next.
+    asleep: usize,
 }
 
 /// A number of threads, the caller's included.
@@ -163,12 +171,15 @@ impl Pool {
         let work = unsafe { std::mem::transmute::<&(dyn Fn(Range<usize>) + Sync), &'static (dyn Fn(Range<usize>) + Sync)>(work) };
         let (done, panicked) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let job = Arc::new(Job { work, stretches: stretches(pieces, chunk, self.threads), count, chunk, done, panicked });
-        {
-            let mut current = self.shared.job.lock().unwrap_or_else(PoisonError::into_inner);
-            *current = (current.0 + 1, Some(Arc::clone(&job)));
+        let asleep = {
+            let mut current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+            current.job = Some(Arc::clone(&job));
             self.shared.number.fetch_add(1, Ordering::Release);
+            current.asleep
+        };
+        if asleep > 0 {
+            self.shared.news.notify_all();
         }
-        self.shared.news.notify_all();
         job.help(0);
         let mut looks = 0_u32;
         while !job.is_done() {
@@ -216,12 +227,14 @@ fn serve(shared: &Shared, thread: usize) {
             looks += 1;
             if looks < POLITE_AFTER { std::hint::spin_loop() } else { thread::yield_now() }
         }
-        let mut current = shared.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = shared.current.lock().unwrap_or_else(PoisonError::into_inner);
         while shared.number.load(Ordering::Acquire) == seen {
+            current.asleep += 1;
             current = shared.news.wait(current).unwrap_or_else(PoisonError::into_inner);
+            current.asleep -= 1;
         }
         seen = shared.number.load(Ordering::Acquire);
-        let job = current.1.clone();
+        let job = current.job.clone();
         drop(current);
         if let Some(job) = job {
             job.help(thread);
