@@ -83,7 +83,7 @@ pub(crate) unsafe fn multiply(level: Level, half: Half, weights: &[u8], x: Singl
     let _ = (level, half);
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -6,6 +6,7 @@
 use super::halves::{Half, Singles};
 use super::oracle::{levels, random_weights};
 use super::{Activations, Format, Level, Output, ROWS_AT_A_TIME, halves, multiply};
+use crate::gguf::TensorType;
 use crate::mapped_file::MappedFile;
 use crate::pool::Pool;
 use rand::SeedableRng as _;
@@ -86,7 +87,8 @@ fn measure(level: Level, kind: Kind, weights: &[u8], tokens: usize, passes: usiz
 #[ignore = "measures; make bench-kernels runs it"]
 fn speed() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
-    let kinds = Format::ALL.map(Kind::Blocks).into_iter().chain([Half::F16, Half::BF16].map(Kind::Halves));
+    let halves = [TensorType::F16, TensorType::BF16].into_iter().filter_map(Half::of).map(Kind::Halves);
+    let kinds = Format::ALL.map(Kind::Blocks).into_iter().chain(halves);
     let mut file = tempfile::tempfile().expect("a file");
     let piece: Vec<u8> = random_weights(Format::Q4K, (1 << 20) / 144, &mut random);
     for _ in 0..FROM_MEMORY_BYTES / piece.len() {
