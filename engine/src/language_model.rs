@@ -79,6 +79,7 @@ impl LanguageModel {
             return Self::open_folder(path);
         }
         let file = Arc::new(Gguf::open(path)?);
+        file.read_ahead();
         let tokenizer = Tokenizer::from_gguf(&file)?;
         let rule = Rule::from_gguf(&file)?;
         let decoder = Decoder::load(&file)?;

@@ -2,10 +2,14 @@
 
 use super::header::{Header, decode_strings};
 use super::{Array, GgufError, GgufProblem, TensorInfo, Value, ValueKind};
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// So much is asked for at a time: the kernel reads no more than some MiB for one hint (`force_page_cache_ra`).
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// An open GGUF file whose header was found to be sound.
 #[derive(Debug)]
@@ -34,6 +38,25 @@ impl Gguf {
     /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Has the kernel read the file into memory, from its beginning on and beside whatever else is done: a model is used as a whole, and
+    /// page by page, as products come to them, would take longer. It ends early when nobody needs the file any more.
+    pub fn read_ahead(self: &Arc<Self>) {
+        let file = Arc::downgrade(self);
+        let ahead = move || {
+            let mut start = 0;
+            while let Some(file) = file.upgrade().filter(|file| start < file.map.len()) {
+                let length = READ_AHEAD_BYTES.min(file.map.len() - start);
+                // A hint: where it is not taken, pages come when they are used.
+                if file.map.advise_range(Advice::WillNeed, start, length).is_err() {
+                    return;
+                }
+                start += length;
+            }
+        };
+        // Without a thread there is no hint.
+        let _ = std::thread::Builder::new().name("read-ahead".into()).spawn(ahead);
     }
 
     /// The file's size.

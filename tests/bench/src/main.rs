@@ -1,7 +1,7 @@
 //! `ouro-bench`: measures what a request costs that does nothing, and prints it for people or as JSON.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use ouro_bench::{DecisionOptions, Machine, NoopOptions, Report, UplinkOptions, decisions, noop, uplinks};
+use ouro_bench::{DecisionOptions, Machine, NoopOptions, Report, TogetherOptions, UplinkOptions, decisions, noop, together, uplinks};
 use std::io::Write as _;
 
 /// Measures what a request costs beside its work: accept, plan, place, run, commit.
@@ -38,6 +38,17 @@ enum What {
         #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         decisions: u32,
     },
+    /// Requests to one language model on one node, one by one and together
+    Together {
+        /// A language model in GGUF format
+        model: std::path::PathBuf,
+        /// How many requests, several numbers with commas
+        #[arg(long, value_delimiter = ',', default_value = "4,8", value_parser = clap::value_parser!(u32).range(1..=64))]
+        requests: Vec<u32>,
+        /// The most tokens of each answer
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        tokens: u32,
+    },
     /// What thousands of connected nodes cost a server, and how long they take to come back to one that was killed
     Uplinks {
         /// Nodes, each with a certificate and a connection of its own
@@ -59,6 +70,7 @@ fn main() -> anyhow::Result<()> {
     let table = match arguments.what {
         Some(What::Decisions { nodes, decisions: count }) => Some(decisions(&DecisionOptions { nodes, decisions: count })?.table()),
         Some(What::Uplinks { nodes }) => Some(uplinks(&UplinkOptions { nodes })?.table()),
+        Some(What::Together { model, requests, tokens }) => Some(together(&TogetherOptions { model, requests, tokens })?.table()),
         None => None,
     };
     if let Some(table) = table {
