@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build modules demo test fuzz test-faults test-arm test-vm lint bench bench-engine bench-memory bench-idle install
+.PHONY: help prepare build modules demo test fuzz test-faults test-arm test-vm lint bench bench-engine bench-kernels bench-memory bench-idle install
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ouroboros
@@ -81,6 +81,9 @@ INSTALL_FROM = $(TARGET_DIR)/$(if $(filter dev,$(INSTALL_PROFILE)),debug,$(INSTA
 bench-engine: prepare ## measure the engine on random models of 2 GB, beside llama-bench where it is installed
 	@cargo build --locked -p ouro-agent --bins --release
 	@OURO_BIN_DIR=$(TARGET_DIR)/release tests/bench/engine/run
+
+bench-kernels: ## measure the matrix kernels alone, from the caches and from memory
+	@cargo test --locked -q -p ouro-engine --lib --release kernels::speed -- --ignored --nocapture
 
 install: prepare ## build for speed and install into $(DESTDIR)$(PREFIX)
 	@cargo build --locked --workspace --bins --profile $(INSTALL_PROFILE)

@@ -1,13 +1,14 @@
 //! `agent.toml`: every knob with its meaning and its default. Unknown keys are errors; `--dump-config` shows the result.
 
 mod devices;
+mod first_pass;
 
 pub use devices::{DevicesConfig, PowerDown};
+pub use first_pass::FirstPassConfig;
 
 use crate::workers::load_policy::LoadPolicies;
 use ouro_common::container::{LoadHints, LoadPolicy};
 use ouro_common::error::{Fault, FaultCode};
-use ouro_engine::deferral::Feature;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,30 +60,6 @@ pub struct SpoolLimit(pub u64);
 impl Default for SpoolLimit {
     fn default() -> Self {
         Self(4 << 30)
-    }
-}
-
-/// `[first_pass]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FirstPassConfig {
-    /// Whether requests are tried here first. Default true.
-    pub enabled: bool,
-    /// The GGUF model; without one every request is offloaded with MODEL_MISSING.
-    pub model: Option<PathBuf>,
-    /// Threads it computes with; else all hardware threads.
-    pub threads: Option<usize>,
-    /// Below this the answer is offloaded; else what the model's card says, or the engine's default.
-    pub threshold: Option<f64>,
-    /// What the threshold is compared with: `mean_logprob`, `min_logprob` or `p10_logprob`.
-    pub feature: Option<String>,
-    /// The most tokens of a local answer. Default 512.
-    pub max_tokens: u32,
-}
-
-impl Default for FirstPassConfig {
-    fn default() -> Self {
-        Self { enabled: true, model: None, threads: None, threshold: None, feature: None, max_tokens: 512 }
     }
 }
 
@@ -198,11 +175,8 @@ impl Config {
         if !(1..=256).contains(&self.workers.batch) {
             return Err("workers.batch: it goes from 1 to 256".into());
         }
-        if !(1..=32_768).contains(&self.first_pass.max_tokens) {
-            return Err("first_pass.max_tokens: it goes from 1 to 32768".into());
-        }
-        if self.first_pass.feature.as_deref().is_some_and(|f| Feature::parse(f).is_none()) {
-            return Err("first_pass.feature: it is mean_logprob, min_logprob or p10_logprob".into());
+        if let Some(problem) = self.first_pass.problem() {
+            return Err(problem);
         }
         if let Some(address) = self.metrics.filter(|a| !a.ip().is_loopback()) {
             return Err(format!("metrics: {address} is no loopback address; agents listen on nothing that others can reach"));

@@ -108,6 +108,7 @@ impl FirstPass {
             budget_ms: envelope.budget_ms,
             feature: config.feature.clone(),
             threshold: config.threshold,
+            wish: config.wish(),
         }));
         match self.ask(&order, chunks, cancel).await? {
             Word::Attempted { report, text } => Ok(Attempted { report: *report, text }),
@@ -155,7 +156,8 @@ impl FirstPass {
         let model = self.model().ok_or_else(|| RunFailure::new(FailureClass::LoadFailed, "there is no model"))?;
         let mut process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
-        match converse(&mut process, &Order::Open { model: model.clone() }, None).await {
+        let order = Order::Open { model: model.clone(), calibration: self.options.config.calibration.clone() };
+        match converse(&mut process, &order, None).await {
             Some(word) => refused(word).map(|_| process),
             None => Err(process.autopsy().await.into()),
         }

@@ -77,6 +77,11 @@ fn memory(page: &mut Page, report: &HardwareReport, readings: &Readings) {
 fn state(page: &mut Page, report: &HardwareReport, readings: &Readings) {
     page.one("ouro_node_foreign_load_ratio", "Share of the processor that others use.", readings.foreign_load);
     page.one("ouro_node_clock_cap_ratio", "What policy and heat leave of the highest clock.", readings.clock_cap);
+    page.one(
+        "ouro_node_processor_share_ratio",
+        "What cgroups allow the agent of the processors, where they limit it.",
+        readings.processor_share,
+    );
     let sources = [(PowerSource::External, "external"), (PowerSource::Battery, "battery"), (PowerSource::Unknown, "unknown")];
     let sources = sources
         .iter()

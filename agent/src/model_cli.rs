@@ -8,7 +8,8 @@ pub mod bench;
 pub mod eval;
 pub mod say;
 
-use crate::workers::sandbox;
+use crate::sensing::host_root::HostRoot;
+use crate::workers::{sandbox, threads};
 use ouro_common::error::{Fault, FaultCode};
 use serde::Serialize;
 use std::io::Write;
@@ -26,8 +27,10 @@ pub struct ChildArgs {
 }
 
 impl ChildArgs {
+    /// As many as a person says, else as many as a worker would have.
     fn threads(self) -> usize {
-        self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(|| threads::allowed(&HostRoot::live(), processors, None), usize::from)
     }
 }
 

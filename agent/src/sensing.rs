@@ -19,7 +19,7 @@ mod memory;
 mod nvme;
 pub mod nvml;
 mod pcie;
-mod power;
+pub(crate) mod power;
 mod pressure;
 #[cfg(test)]
 pub(crate) mod properties;

@@ -10,6 +10,7 @@ mod residency;
 mod resident;
 pub(crate) mod sandbox;
 mod talk;
+pub(crate) mod threads;
 
 pub use pool::{Kept, Pool, PoolOptions, RunFailure, RunTimes};
 pub use process::WorkerOptions;

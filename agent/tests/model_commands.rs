@@ -1,14 +1,17 @@
 //! `ouro-agent run-model` and `bench` on the real program and the model of this repository.
 
+use ouro_agent::runtimes::local_model::LocalModel;
+use ouro_agent::workers::protocol::{AttemptOrder, Word};
+use ouro_engine::deferral::Wish;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn model() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/first-pass-tiny/first-pass-tiny.gguf")
 }
 
-fn agent(words: &[&str], file: &std::path::Path) -> Output {
+fn agent(words: &[&str], file: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ouro-agent"));
     command.arg(words[0]).arg(file).args(&words[1..]).output().unwrap()
 }
@@ -80,9 +83,38 @@ fn doubts_are_evaluated_beside_length_and_chance() {
     assert_eq!(evaluate(&["--output", "json"]).stdout, json.stdout, "the same bytes give the same decision");
     let table = String::from_utf8(evaluate(&["--risk", "0"]).stdout).unwrap();
     assert!(table.contains("AUROC") && table.contains("for a risk of at most 0.0 %"), "{table}");
+    let calibration = folder.path().join("calibration.json");
+    assert!(evaluate(&["--save", calibration.to_str().unwrap()]).status.success());
+    doubts_follow_a_calibration(&file, &calibration);
     std::fs::write(&prompts, "{\"prompt\": 3}\n").unwrap();
     let refused = String::from_utf8(evaluate(&[]).stderr).unwrap();
     assert!(refused.contains("prompts.jsonl, line 1") && refused.contains("OB"), "{refused}");
+}
+
+/// The first pass takes its threshold from what was found, for this model and this engine alone.
+fn doubts_follow_a_calibration(model: &Path, calibration: &Path) {
+    let attempt = |calibration: &Path, wish: Option<Wish>| {
+        let mut opened = LocalModel::open(model, Some(calibration)).unwrap();
+        let prompt = "What is the capital of France?".to_string();
+        let order = AttemptOrder { prompt, inputs: 0, max_tokens: 16, budget_ms: 600_000, feature: None, threshold: None, wish };
+        match opened.attempt(&order, &mut |_| {}).unwrap() {
+            Word::Attempted { report, .. } => *report,
+            other => panic!("{other:?}"),
+        }
+    };
+    let kept = attempt(calibration, Some(Wish::Risk(0.05)));
+    assert!(kept.answered && kept.calibration.as_ref().is_some_and(|c| c.contains("graded prompts")), "{kept:?}");
+    let none = attempt(calibration, Some(Wish::Share(0.0)));
+    assert!(!none.answered || none.threshold >= kept.threshold, "who keeps least is strictest: {none:?}");
+    assert_eq!(attempt(calibration, None).calibration, None, "without a wish the model's own rule holds");
+    let mut other: Value = serde_json::from_slice(&std::fs::read(calibration).unwrap()).unwrap();
+    other["key"]["engine"] = "ouro-engine 0.0.1+1".into();
+    let path = calibration.with_file_name("other.json");
+    std::fs::write(&path, other.to_string()).unwrap();
+    let fallen_back = attempt(&path, Some(Wish::Share(0.0)));
+    assert!(fallen_back.answered && fallen_back.calibration.unwrap().contains("not used: the calibration is of the engine"));
+    std::fs::write(&path, "{").unwrap();
+    assert!(attempt(&path, None).calibration.unwrap().contains("is no calibration"));
 }
 
 #[test]
@@ -105,4 +137,47 @@ fn what_is_no_model_is_named_once() {
         assert!(!refused.status.success() && refused.stdout.is_empty(), "{said}");
         assert!(said.matches("no-model.gguf").count() == 1 && said.contains("OB"), "{said}");
     }
+}
+
+#[test]
+fn an_answer_is_held_to_a_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let schema = write(
+        "schema.json",
+        r#"{"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": false}"#,
+    );
+    let ask = |schema: &str, more: &[&str]| {
+        let words = [&["run-model", "What is the capital of France?", "--json-schema", schema], more].concat();
+        agent(&words, &model())
+    };
+    let answer = ask(&schema, &[]);
+    let value: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert!(["Paris", "Rome"].contains(&value["city"].as_str().unwrap()), "{value}");
+    assert!(
+        answer.status.success() && String::from_utf8_lossy(&answer.stderr).contains("Phi3, GGUF, 1 file"),
+        "{answer:?}"
+    );
+
+    let cut = ask(&schema, &["-n", "2"]);
+    assert!(!cut.status.success() && String::from_utf8_lossy(&cut.stderr).contains("cut off after 2 tokens"), "{cut:?}");
+    for (text, words) in [("{", "is no JSON"), ("7", "expected an object"), (r#"{"type": "mood"}"#, "mood")] {
+        let refused = ask(&write("bad.json", text), &[]);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(words), "{refused:?}");
+        assert!(refused.stdout.is_empty(), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = agent(&["run-model", "hello"], folder.path());
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("config.json: file: it is missing"),
+        "{refused:?}"
+    );
 }

@@ -286,3 +286,22 @@ async fn for_each_request_means_that_nothing_stays() {
     until("its process ends", || !is_there(process)).await;
     assert!(pool.ids().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_a_schema_is_json_and_whole_or_it_fails() {
+    let home = tempfile::tempdir().unwrap();
+    let pool = pool(2, 1 << 30);
+    let schema = serde_json::json!({"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": false});
+    let asked = |name: &str, schema: &serde_json::Value, max_tokens: u32| {
+        let params = serde_json::json!({"schema": schema, "max_tokens": max_tokens});
+        Running::ask(&pool, talk(), home.path().join(name), ("What is the capital of France?", params))
+    };
+    let (whole, free) = (asked("whole", &schema, 200), asked("free", &serde_json::Value::Null, 20));
+    let value: serde_json::Value = serde_json::from_str(&whole.answer(String::new()).await).unwrap();
+    assert!(value["city"] == "Paris" || value["city"] == "Rome", "{value}");
+    assert_eq!(free.answer(String::new()).await.trim(), "Paris");
+    let failed = asked("cut", &schema, 2).task.await.unwrap().unwrap_err();
+    assert!(failed.class == FailureClass::InvalidInput && failed.why.contains("cut off after 2 tokens"), "{failed:?}");
+    let failed = asked("bad", &serde_json::json!({"type": "mood"}), 20).task.await.unwrap().unwrap_err();
+    assert!(failed.class == FailureClass::InvalidInput && failed.why.contains("mood"), "{failed:?}");
+}

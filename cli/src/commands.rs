@@ -46,10 +46,10 @@ pub(crate) enum Command {
     Requests(requests::Arguments),
     /// End a request
     Cancel(cancel::Arguments),
-    /// Which modules sit where, with their containers
     /// Build, sign, check and write modules
     #[command(subcommand)]
     Module(module::Verb),
+    /// Which modules sit where, with their containers
     Modules(modules::Arguments),
     /// What this machine's agent has in memory: list, load, unload, pin
     #[command(subcommand)]

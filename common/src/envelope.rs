@@ -174,10 +174,16 @@ pub struct FirstPassReport {
     pub min_logprob: Option<f64>,
     /// Their 10 % quantile.
     pub p10_logprob: Option<f64>,
+    /// The mean entropy of the distributions they were chosen from, nats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_entropy: Option<f64>,
     /// What the decision compared.
     pub feature: Option<String>,
     /// The threshold it compared with.
     pub threshold: Option<f64>,
+    /// Where the threshold comes from, if from a calibration; or why the one that is there is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
     /// `true`: answered here; `false`: offloaded.
     pub answered: bool,
     /// Why it was offloaded; empty when it was answered.

@@ -132,6 +132,7 @@ pub struct Decoder {
 impl Decoder {
     /// Loads the model of a file. Matrices that there are kernels for stay where they are mapped; the rest goes into memory.
     pub fn load(file: &Arc<Gguf>) -> Result<Self, DecoderError> {
+        file.map().read_ahead();
         Self::load_layers(file, 0..usize::MAX)
     }
 
@@ -140,7 +141,7 @@ impl Decoder {
         Self::from_weights(Weights::Gguf(file), Config::from_gguf(file)?, range)
     }
 
-    /// Loads the model of a folder. All of it goes into memory, in `f32`.
+    /// Loads the model of a folder. Halves stay where they are mapped, the rest goes into memory in `f32`.
     pub fn load_folder(checkpoint: &Checkpoint) -> Result<Self, DecoderError> {
         let published = Published::read(checkpoint)?;
         Self::from_weights(Weights::Folder(checkpoint, &published), published.config.clone(), 0..usize::MAX)

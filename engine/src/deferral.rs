@@ -5,12 +5,16 @@
 //! and never a clock, so that the same answer is judged alike on a fast and a slow machine. Nothing is shown before the
 //! judgement, and nothing is offloaded after it.
 
-pub use evaluation::{COVERAGES, Curve, Graded, Threshold, curves, threshold_for_coverage, threshold_for_risk};
+pub use calibration::{Calibration, CalibrationKey, Wish};
+pub use evaluation::{COVERAGES, Curve, Graded, Threshold, choice, curves, thresholds};
+pub use features::{Feature, Features, Observation};
 pub use judge::{Judge, Verdict};
-pub use rule::{DEFAULT_DECISION_TOKENS, DEFAULT_THRESHOLD, Feature, Features, Rule};
+pub use rule::{DEFAULT_DECISION_TOKENS, DEFAULT_THRESHOLD, Rule};
 pub use start::{Refusal, Situation, before_start};
 
+mod calibration;
 mod evaluation;
+mod features;
 mod judge;
 mod rule;
 mod start;

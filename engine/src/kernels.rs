@@ -14,8 +14,11 @@ mod activations;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod format;
+pub(crate) mod halves;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod speed;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -11,10 +11,12 @@ pub use origin::Origin;
 use crate::decoder::{Config, Decoder, DecoderError};
 use crate::deferral::Rule;
 use crate::gguf::{Gguf, GgufError, GgufProblem};
+use crate::grammar::{Grammar, GrammarError, Grammars};
 use crate::safetensors::{Checkpoint, CheckpointError, CheckpointProblem};
 use crate::tokens::{Tokenizer, TokenizerError};
+use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 mod answer;
 mod batch;
@@ -37,6 +39,9 @@ pub enum ModelError {
     /// The model cannot be loaded or computed.
     #[error(transparent)]
     Decoder(#[from] DecoderError),
+    /// The answer cannot be held to the form that was asked for.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
     /// The prompt leaves no room for an answer.
     #[error("the prompt has {tokens} tokens and the model's context is {context}; shorten it or choose a model with a longer context")]
     PromptTooLong {
@@ -69,6 +74,8 @@ pub struct LanguageModel {
     tokenizer: Tokenizer,
     rule: Rule,
     origin: Origin,
+    /// Made when the first answer in a given form is wanted.
+    grammars: OnceLock<Grammars>,
 }
 
 impl LanguageModel {
@@ -79,7 +86,6 @@ impl LanguageModel {
             return Self::open_folder(path);
         }
         let file = Arc::new(Gguf::open(path)?);
-        file.read_ahead();
         let tokenizer = Tokenizer::from_gguf(&file)?;
         let rule = Rule::from_gguf(&file)?;
         let decoder = Decoder::load(&file)?;
@@ -90,7 +96,7 @@ impl LanguageModel {
             return Err(file.error("tokenizer.ggml.tokens", problem).into());
         }
         let origin = Origin::of_file(&file, decoder.config().architecture);
-        Ok(Self { decoder, tokenizer, rule, origin })
+        Ok(Self { decoder, tokenizer, rule, origin, grammars: OnceLock::new() })
     }
 
     fn open_folder(path: &Path) -> Result<Self, ModelError> {
@@ -104,7 +110,7 @@ impl LanguageModel {
             return Err(CheckpointError::new(path.join("tokenizer.json"), "model.vocab", problem).into());
         }
         let origin = Origin::of_folder(&checkpoint, decoder.config().architecture);
-        Ok(Self { decoder, tokenizer, rule: Rule::default(), origin })
+        Ok(Self { decoder, tokenizer, rule: Rule::default(), origin, grammars: OnceLock::new() })
     }
 
     /// What the model is.
@@ -132,6 +138,18 @@ impl LanguageModel {
         self.origin.bytes
     }
 
+    /// The form of answers that a JSON schema allows.
+    fn grammar(&self, schema: &Value) -> Result<Grammar, GrammarError> {
+        let grammars = match self.grammars.get() {
+            Some(grammars) => grammars,
+            None => {
+                let made = Grammars::new(&self.tokenizer)?;
+                self.grammars.get_or_init(|| made)
+            }
+        };
+        grammars.json_schema(schema)
+    }
+
     /// A prompt's tokens in the model's chat template, with room for at least one of answer.
     fn encode(&self, prompt: &str) -> Result<Vec<u32>, ModelError> {
         // The template alone is not empty, but there would be nothing to answer.
@@ -147,11 +165,19 @@ impl LanguageModel {
         }
     }
 
+    /// The types of its tensors, those with most bytes first: `Q4_K, Q6_K, F32`.
+    pub fn quantisation(&self) -> String {
+        self.origin.types.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// The tokens of a prompt in the model's chat template.
     pub fn count_tokens(&self, prompt: &str) -> Result<usize, ModelError> {
         Ok(self.tokenizer.encode_chat(prompt)?.len())
     }
 }
+
+#[cfg(test)]
+pub(crate) use generate::tests as tests_of_answers;
 
 #[cfg(test)]
 mod tests {

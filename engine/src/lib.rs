@@ -8,8 +8,10 @@
 pub mod decoder;
 pub mod deferral;
 pub mod gguf;
+pub mod grammar;
 pub mod kernels;
 pub mod language_model;
+mod mapped_file;
 pub mod onnx;
 mod pool;
 pub mod rates;
@@ -17,3 +19,7 @@ pub mod safetensors;
 pub mod sampling;
 pub mod threads;
 pub mod tokens;
+
+/// What logits depend on beside the model: the version, and the number of the arithmetic, which is raised whenever a change moves them.
+/// Calibrations belong to one of these.
+pub const BUILD: &str = concat!("ouro-engine ", env!("CARGO_PKG_VERSION"), "+2");

@@ -43,6 +43,8 @@ pub struct Choice {
     pub id: u32,
     /// Its natural-log probability, at most 0.
     pub logprob: f64,
+    /// The entropy of the model's own distribution, nats.
+    pub entropy: f64,
 }
 
 /// Chooses token after token.
@@ -86,10 +88,11 @@ impl Sampler {
         } else {
             best
         };
-        let logprob = (f64::from(logits[index]) - log_sum_exp(logits)).min(0.0);
+        let (sum, entropy) = sum_and_entropy(logits);
+        let logprob = (f64::from(logits[index]) - sum).min(0.0);
         let id = u32::try_from(index).ok()?;
         self.observe(&[id]);
-        Some(Choice { id, logprob })
+        Some(Choice { id, logprob, entropy })
     }
 
     fn penalise(&self, logits: &mut [f32]) {
@@ -114,8 +117,21 @@ fn argmax(logits: &[f32]) -> Option<usize> {
 
 /// ln Σ exp(logit), in `f64` and shifted by the largest, so that nothing overflows.
 pub fn log_sum_exp(logits: &[f32]) -> f64 {
+    sum_and_entropy(logits).0
+}
+
+/// The same, and the entropy of the distribution, −Σ p·ln p, nats.
+fn sum_and_entropy(logits: &[f32]) -> (f64, f64) {
     let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    most + logits.iter().map(|&logit| (f64::from(logit) - most).exp()).sum::<f64>().ln()
+    let (mut sum, mut weighed) = (0.0, 0.0);
+    for &logit in logits {
+        let above = f64::from(logit) - most;
+        let weight = above.exp();
+        sum += weight;
+        // A weight of nothing counts nothing, however far away.
+        weighed += if weight > 0.0 { weight * above } else { 0.0 };
+    }
+    (most + sum.ln(), (sum.ln() - weighed / sum).max(0.0))
 }
 
 /// The token at share `draw` of those that both cuts leave.

@@ -13,6 +13,7 @@ use byte_level::ByteLevel;
 use chat::Segment;
 use published::{Published, Spelling, Steps};
 use sentence_piece::SentencePiece;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use vocabulary::Vocabulary;
@@ -179,13 +180,23 @@ impl Tokenizer {
                 }
                 Segment::Text(text) => {
                     let text = if after_control && self.strip_after_control { text.trim_start() } else { text.as_str() };
-                    ids.extend(self.encode_part(text, first)?);
+                    ids.extend(self.encode_part(&self.spaced(text), first)?);
                     after_control = false;
                 }
             }
             first = false;
         }
         Ok(ids)
+    }
+
+    /// Mistral's pieces after a control token begin with a space, which tokenizers of folders add at the very beginning only.
+    fn spaced<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match &self.encoder {
+            Encoder::Published(steps) if self.style == ChatStyle::MistralControl && steps.only_first_has_space() => {
+                format!(" {text}").into()
+            }
+            _ => text.into(),
+        }
     }
 
     /// The bytes a token stands for; none for control tokens and tokens outside the vocabulary.

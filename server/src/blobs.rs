@@ -2,6 +2,10 @@
 //!
 //! A blob is there whole and fsynced, or not at all. Below the free-space reserve nothing new is taken but results.
 
+pub use sink::BlobSink;
+
+mod sink;
+
 use crate::init::io_fault;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::Digest;

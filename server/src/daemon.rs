@@ -16,7 +16,7 @@ use ouro_common::id::InstanceId;
 use ouro_proto::channel::{Incoming, ServerTls};
 use ouro_proto::identity::{Authority, IdentityFiles};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -78,7 +78,10 @@ impl Service {
             instance,
             require_approval: options.require_approval,
         };
+        let lessons = parts.store.lessons().await.map_err(|e| store_fault(&e))?;
         let world = Arc::new(World::new(parts));
+        let lessons = lessons.into_iter().map(|lesson| (lesson.node, lesson.container, lesson.residuals));
+        world.lessons.lock().unwrap_or_else(PoisonError::into_inner).restore(lessons);
         let incoming = Incoming::new(listener, tls);
         Ok(Self { world, incoming, address, home: options.home, _lock: lock })
     }

@@ -2,6 +2,10 @@
 //!
 //! Commands to nodes are data; the API turns them into messages. Nothing here is truth: the store's rows are.
 
+use line::Line;
+
+mod line;
+
 use crate::log_calls::LogQuestion;
 use crate::store::LiveAttempt;
 use ouro_common::clock::Instant;
@@ -10,7 +14,7 @@ use ouro_common::id::{AgentRunId, AttemptKey, Digest, NodeId};
 use ouro_common::mfpi::LinkFactors;
 use ouro_common::mfpi::threshold::{self, Gate, GateState};
 use ouro_common::step::AckVerdict;
-use ouro_proto::channel::{PeerSocket, TcpFigures};
+use ouro_proto::channel::PeerSocket;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,8 +24,6 @@ use tokio::sync::{mpsc, oneshot};
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(15);
 /// Without a heartbeat for so long its session is closed.
 pub const SILENT_AFTER: Duration = Duration::from_secs(20);
-/// What is assumed of a link's rate until transfers have measured it: 100 Mbit/s, as the reference node.
-const UNMEASURED_BYTES_PER_S: f64 = 12.5e6;
 
 /// Something to tell a node.
 #[derive(Debug, Clone)]
@@ -69,73 +71,10 @@ struct Session {
     readings: Readings,
     gate: GateState,
     last_seen: Instant,
-    round_trip: Option<RoundTrip>,
     socket: Option<PeerSocket>,
-    /// What the kernel said last; its rate is the last one that the network set.
-    measured: Option<TcpFigures>,
-    /// The rates of the last transfers, to the node and from it.
-    carried: Carried,
+    line: Line,
     ping: Option<(u64, std::time::Instant)>,
     told: BTreeSet<AttemptKey>,
-}
-
-/// Smoothed round trip, as RFC 6298 has it: α = 1/8, β = 1/4.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct RoundTrip {
-    srtt_s: f64,
-    rttvar_s: f64,
-}
-
-impl RoundTrip {
-    fn after(previous: Option<Self>, sample_s: f64) -> Self {
-        match previous {
-            None => Self { srtt_s: sample_s, rttvar_s: sample_s / 2.0 },
-            Some(p) => Self {
-                rttvar_s: 0.75 * p.rttvar_s + 0.25 * (p.srtt_s - sample_s).abs(),
-                srtt_s: 0.875 * p.srtt_s + 0.125 * sample_s,
-            },
-        }
-    }
-}
-
-/// Figures that differ by less than this share are the same: they would only make every decision read every node anew.
-const SAME: f64 = 0.1;
-
-fn differ(a: &TcpFigures, b: &TcpFigures) -> bool {
-    let apart = |a: f64, b: f64| (a - b).abs() > SAME * a.max(b);
-    let rate = match (a.delivered_bytes_per_s, b.delivered_bytes_per_s) {
-        (Some(a), Some(b)) => apart(a, b),
-        (a, b) => a.is_some() != b.is_some(),
-    };
-    rate || apart(a.srtt.as_secs_f64(), b.srtt.as_secs_f64()) || apart(a.rttvar.as_secs_f64(), b.rttvar.as_secs_f64())
-}
-
-/// What transfers of blobs have shown of a link, bytes per second.
-#[derive(Debug, Clone, Copy, Default)]
-struct Carried {
-    down_bytes_per_s: Option<f64>,
-    up_bytes_per_s: Option<f64>,
-}
-
-/// A smoothed rate; whether it has become another one.
-fn smooth(rate: &mut Option<f64>, sample: f64) -> bool {
-    let next = rate.map_or(sample, |before| 0.75 * before + 0.25 * sample);
-    let moved = rate.is_none_or(|before| (before - next).abs() > SAME * before.max(next));
-    *rate = Some(next);
-    moved
-}
-
-/// The link as the kernel measured it, or as pings did; its rates as transfers have shown them.
-fn link(session: &Session) -> Option<LinkFactors> {
-    let kernel = session.measured.map(|m| (m.srtt.as_secs_f64(), m.rttvar.as_secs_f64()));
-    let (srtt_s, rttvar_s) = kernel.or(session.round_trip.map(|r| (r.srtt_s, r.rttvar_s)))?;
-    let down = session.measured.and_then(|m| m.delivered_bytes_per_s).or(session.carried.down_bytes_per_s);
-    Some(LinkFactors {
-        srtt_s,
-        rttvar_s,
-        down_bytes_per_s: down.unwrap_or(UNMEASURED_BYTES_PER_S),
-        up_bytes_per_s: session.carried.up_bytes_per_s.unwrap_or(UNMEASURED_BYTES_PER_S),
-    })
 }
 
 /// What others see of a session.
@@ -174,10 +113,8 @@ impl Fleet {
             readings: Readings::default(),
             gate: GateState::default(),
             last_seen: now,
-            round_trip: None,
             socket: entry.socket,
-            measured: None,
-            carried: Carried::default(),
+            line: Line::default(),
             ping: None,
             told: BTreeSet::new(),
         };
@@ -187,15 +124,17 @@ impl Fleet {
         }
     }
 
-    /// Ends and removes a session, if it is still that one: the end of an older stream never touches a newer session.
-    pub fn close(&self, node: NodeId, epoch: u64, why: &str) {
+    /// Ends and removes a session, if it is still that one: the end of an older stream never touches a newer session. Whether it was.
+    pub fn close(&self, node: NodeId, epoch: u64, why: &str) -> bool {
         let mut table = self.table();
-        if table.get(&node).is_some_and(|s| s.epoch == epoch)
-            && let Some(session) = table.remove(&node)
-        {
+        if table.get(&node).is_none_or(|s| s.epoch != epoch) {
+            return false;
+        }
+        if let Some(session) = table.remove(&node) {
             self.touch(node);
             let _ = session.commands.try_send(NodeCommand::Close(why.to_string()));
         }
+        true
     }
 
     /// Notes a sign of life, and readings if they came with it; the gate, if the node may be given more or less than before.
@@ -257,31 +196,25 @@ impl Fleet {
             let Some(fresh) = session.socket.and_then(|s| s.figures()) else {
                 continue;
             };
-            let before = session.measured;
-            let delivered_bytes_per_s = fresh.delivered_bytes_per_s.or(before.and_then(|b| b.delivered_bytes_per_s));
-            let figures = TcpFigures { delivered_bytes_per_s, ..fresh };
-            if before.is_none_or(|before| differ(&before, &figures)) {
-                session.measured = Some(figures);
+            if session.line.measured(fresh) {
                 self.touch(*node);
             }
         }
     }
 
-    /// A blob came from a node at this rate. `held_up`: somebody slower took it, so that the line could do at least that.
+    /// A blob came from a node at this rate, bytes per second. `held_up`: somebody slower took it.
     pub fn came_up(&self, node: NodeId, bytes_per_s: f64, held_up: bool) {
-        self.carried(node, |carried| match carried.up_bytes_per_s {
-            Some(known) if held_up && bytes_per_s <= known => false,
-            _ => smooth(&mut carried.up_bytes_per_s, bytes_per_s),
-        });
+        self.carried(node, |line| line.came_up(bytes_per_s, held_up));
     }
 
-    /// The kernel sent a blob to a node at this rate.
-    pub fn went_down(&self, node: NodeId, bytes_per_s: f64) {
-        self.carried(node, |carried| smooth(&mut carried.down_bytes_per_s, bytes_per_s));
+    /// A blob went to a node, at the rate at which it was handed over and the one that the kernel saw, bytes per second, where they tell
+    /// something. `held_up`: it came from somebody slower.
+    pub fn went_down(&self, node: NodeId, counted: Option<f64>, kernel: Option<f64>, held_up: bool) {
+        self.carried(node, |line| line.went_down((counted, kernel), held_up));
     }
 
-    fn carried(&self, node: NodeId, change: impl FnOnce(&mut Carried) -> bool) {
-        let moved = self.table().get_mut(&node).is_some_and(|session| change(&mut session.carried));
+    fn carried(&self, node: NodeId, change: impl FnOnce(&mut Line) -> bool) {
+        let moved = self.table().get_mut(&node).is_some_and(|session| change(&mut session.line));
         if moved {
             self.touch(node);
         }
@@ -317,7 +250,7 @@ impl Fleet {
         }
         if let Some((_, sent)) = session.ping.take_if(|(n, _)| *n == nonce) {
             self.touch(node);
-            session.round_trip = Some(RoundTrip::after(session.round_trip, sent.elapsed().as_secs_f64()));
+            session.line.pinged(sent.elapsed());
         }
     }
 
@@ -333,8 +266,8 @@ impl Fleet {
             readings: s.readings.clone(),
             gate: s.gate.clone(),
             last_seen: s.last_seen,
-            link: link(s),
-            delivered_bytes_per_s: s.measured.and_then(|m| m.delivered_bytes_per_s),
+            link: s.line.factors(),
+            delivered_bytes_per_s: s.line.delivered_bytes_per_s(),
         })
     }
 
@@ -388,27 +321,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn transfers_show_what_a_line_carries() {
-        let fleet = Fleet::default();
-        let node = NodeId::from_parts(1, [1; 10]);
-        let (sender, _commands) = mpsc::channel(4);
-        let run = AgentRunId::from_parts(1, [1; 10]);
-        fleet.open(node, Entry { epoch: 7, run, socket: None }, sender, Instant(0));
-        fleet.ping_all(|| 42);
-        fleet.pong(node, 42);
-        let up = || fleet.session(node).unwrap().link.unwrap().up_bytes_per_s;
-        assert_eq!(up(), UNMEASURED_BYTES_PER_S);
-        fleet.came_up(node, 1e6, false);
-        assert_eq!(up(), 1e6);
-        fleet.came_up(node, 1e3, true);
-        assert_eq!(up(), 1e6, "whoever took it was slow");
-        fleet.came_up(node, 2e6, true);
-        assert_eq!(up(), 1.25e6);
-        fleet.went_down(node, 4e6);
-        assert_eq!(fleet.session(node).unwrap().link.unwrap().down_bytes_per_s, 4e6);
-    }
-
-    #[tokio::test]
     async fn only_the_process_that_has_the_session_can_answer_for_it() {
         let fleet = Fleet::default();
         let node = NodeId::from_parts(1, [1; 10]);
@@ -423,14 +335,5 @@ mod tests {
         fleet.pong(node, 4);
         assert_eq!(answer.await, Ok(()));
         assert!(fleet.session(node).unwrap().link.is_none(), "it measures nothing");
-    }
-
-    #[test]
-    fn round_trips_are_smoothed_as_rfc_6298_has_it() {
-        let first = RoundTrip::after(None, 0.100);
-        assert_eq!((first.srtt_s, first.rttvar_s), (0.100, 0.050));
-        let second = RoundTrip::after(Some(first), 0.200);
-        assert!((second.srtt_s - 0.1125).abs() < 1e-12);
-        assert!((second.rttvar_s - 0.0625).abs() < 1e-12);
     }
 }

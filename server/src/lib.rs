@@ -1,5 +1,6 @@
 //! The server of Ouroboros: it takes offloaded requests, plans them, places their steps and keeps what is acknowledged.
 
+pub mod absences;
 pub mod api;
 pub mod backup;
 pub mod blobs;

@@ -37,12 +37,15 @@ pub async fn run(world: Arc<World>, mut drain: watch::Receiver<bool>) {
         let ticked = tokio::select! {
             _ = period.tick() => true,
             () = world.doorbell.notified() => false,
-            _ = drain.changed() => return,
+            _ = drain.changed() => break,
         };
         if let Err(error) = pass(&world, &mut sweeper, ticked).await {
             tracing::warn!(%error, "the state could not be reconciled; trying again");
             tokio::time::sleep(TROUBLE_PAUSE).await;
         }
+    }
+    if let Err(error) = sweep::keep_lessons(&world).await {
+        tracing::warn!(%error, "what runs have taught could not be kept; it is learnt again");
     }
 }
 

@@ -5,8 +5,8 @@
 
 pub use placing::{AssignOutcome, Assignment, ChainLink, Follower, ReadyStep, RefusedStep, Take};
 pub use records::{
-    AcceptOutcome, Arrival, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, LiveAttempt, NewToken, NodeChange, NodeChanged,
-    NodeRecord, OpenedSession, OutputRecord, PendingInput, PlacedAttempt, ProgressRecord, Redeemed, RequestRecord, SessionEnd,
+    AcceptOutcome, Arrival, CommitOutcome, Credential, Ended, EnrolledAs, FailOutcome, LessonRecord, LiveAttempt, NewToken, NodeChange,
+    NodeChanged, NodeRecord, OpenedSession, OutputRecord, PendingInput, PlacedAttempt, ProgressRecord, Redeemed, RequestRecord, SessionEnd,
     SessionRecord, TagRecord, TokenRecord, TokenRefusal,
 };
 
@@ -193,6 +193,12 @@ pub trait Store: Send + Sync {
     async fn note_gate(&self, node: NodeId, level: &str, words: &str) -> Result<(), StoreError>;
     /// What happened after the event `cursor`, oldest first; without a cursor the newest `limit` events.
     async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Result<Vec<FleetEvent>, StoreError>;
+
+    // --- what runs taught ---
+    /// Keeps corrections of predictions, each in the place of an older one of the same pair.
+    async fn keep_lessons(&self, lessons: Vec<LessonRecord>) -> Result<(), StoreError>;
+    /// All that are kept.
+    async fn lessons(&self) -> Result<Vec<LessonRecord>, StoreError>;
 
     // --- reading ---
     /// Whether `node` may fetch the blob: an input of its live attempts, a result of its own, or the answer to its own request.

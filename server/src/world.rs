@@ -1,5 +1,6 @@
 //! What all parts of the server share: the store and the soft state around it. One value, handed to each part whole.
 
+use crate::absences::Absences;
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
 use crate::handover::Handovers;
@@ -32,6 +33,8 @@ pub struct World {
     pub blobs: Blobs,
     /// Who is connected.
     pub fleet: Fleet,
+    /// Who went away lately.
+    pub absences: Absences,
     /// Blobs in transit.
     pub relay: Relay,
     /// What nodes that leave hand over.
@@ -116,6 +119,7 @@ impl World {
             store: parts.store,
             blobs: parts.blobs,
             fleet: Fleet::default(),
+            absences: Absences::default(),
             relay: Relay::default(),
             handovers: Handovers::default(),
             log_calls: LogCalls::default(),

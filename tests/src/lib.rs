@@ -6,6 +6,7 @@
 
 pub use bench::Bench;
 pub use client::{Asking, Claims, Client, Conduct, Identity, Liar, request, single_step, wide_plan};
+pub use cpu_quota::CpuQuota;
 pub use fleet::{Fleet, FleetOptions};
 pub use loop_device::LoopDevice;
 pub use node::{Node, NodeOptions};
@@ -22,6 +23,7 @@ pub mod assets;
 mod bench;
 mod client;
 pub mod containers;
+mod cpu_quota;
 mod fleet;
 pub mod ground;
 mod loop_device;

@@ -1,6 +1,7 @@
 //! A real `ouro-agent` on a home of its own.
 
 use crate::assets::{onnxruntime, program};
+use crate::cpu_quota::CpuQuota;
 use crate::ouroctl::Ouroctl;
 use crate::process::Process;
 use crate::testbed::Testbed;
@@ -137,6 +138,8 @@ pub struct Node {
     testbed: Option<Testbed>,
     process: Option<Process>,
     wrap: fn(Command) -> Command,
+    // Last: it is empty when the process is gone.
+    quota: Option<CpuQuota>,
 }
 
 impl Node {
@@ -153,7 +156,15 @@ impl Node {
             testbed: options.testbed.clone(),
             process: None,
             wrap: |command| command,
+            quota: None,
         }
+    }
+
+    /// With its agent in a cgroup.
+    #[must_use]
+    pub fn limited(mut self, quota: CpuQuota) -> Self {
+        self.quota = Some(quota);
+        self
     }
 
     /// With its program run by another one, such as `faketime`.
@@ -175,7 +186,11 @@ impl Node {
             None => Command::new(agent),
         };
         command.args(arguments).env("OUROBOROS_HOME", &self.home).env("RUST_LOG", "info");
-        (self.wrap)(command)
+        let command = (self.wrap)(command);
+        match &self.quota {
+            Some(quota) if arguments == ["run"] => quota.around(&command),
+            _ => command,
+        }
     }
 
     /// Joins the fleet.
@@ -207,6 +222,12 @@ impl Node {
         self.process.as_mut().expect("the agent was started")
     }
 
+    /// Steps that are under way, and results that the server has not acknowledged, as the running agent says.
+    pub fn unsettled(&self) -> Option<(u64, u64)> {
+        let status: serde_json::Value = serde_json::from_slice(&self.command(&["status", "--output", "json"]).stdout).ok()?;
+        Some((status["busy"].as_u64()?, status["undelivered"].as_u64()?))
+    }
+
     /// The processes of its workers.
     pub fn workers(&self) -> Vec<u32> {
         self.process.as_ref().map(Process::children).unwrap_or_default()
@@ -215,6 +236,13 @@ impl Node {
     /// The name it asked for.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The id that the server gave it; `None` before it has joined.
+    pub fn id(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.home.join("agent/node.json")).ok()?;
+        let joined: serde_json::Value = serde_json::from_str(&text).ok()?;
+        joined["node"].as_str().map(str::to_string)
     }
 
     /// Its home.
@@ -237,11 +265,14 @@ impl Node {
     }
 }
 
-/// An agent that was killed leaves its modules mounted, and their devices read-only, until its next start, which this one will not
-/// have.
+/// An agent that was killed leaves its containers running, its modules mounted and their devices read-only, until its next start, which
+/// this one will not have.
 impl Drop for Node {
     fn drop(&mut self) {
         self.process = None;
+        if let Some(id) = self.id() {
+            crate::programs::sweep(&id);
+        }
         for mount in std::fs::read_dir(self.home.join("agent/mounts")).into_iter().flatten().flatten() {
             let quietly = |command: &mut Command| drop(command.stderr(std::process::Stdio::null()).status());
             quietly(Command::new("umount").arg("--lazy").arg(mount.path()));
@@ -249,5 +280,6 @@ impl Drop for Node {
                 quietly(Command::new("blockdev").arg("--setrw").arg(format!("/dev/{slot}")));
             }
         }
+        crate::programs::unmount_below(&self.home);
     }
 }

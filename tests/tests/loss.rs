@@ -4,9 +4,10 @@ use ouro_common::document::{AttemptView, ResultDocument, TraceDocument};
 use ouro_common::envelope::Envelope;
 use ouro_common::id::RequestId;
 use ouro_common::step::{AdminState, AttemptState, RequestState};
-use ouro_tests::{Asking, Client, Fleet, LONG, NodeOptions, SHORT, assets, eventually, request, single_step};
+use ouro_tests::{Asking, Client, Fleet, LONG, Node, NodeOptions, Relay, SHORT, assets, eventually, request, single_step};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 
 /// A request whose one step does nothing for a while.
 fn sleeping(client: &Client, params: &Value, prompt: &str) -> Envelope {
@@ -84,13 +85,8 @@ fn the_result_of_a_node_that_was_given_up_is_dropped() {
     let list = attempts(&before);
     assert_ne!(list.last().unwrap().node_name, victim);
     fleet.node(&victim).process().thaw();
-    let node = fleet.node(&victim);
-    let journal = node.home().join("agent/attempts");
     fleet.wait_online(&victim);
-    eventually("the late result to be answered", SHORT, || {
-        let left = std::fs::read_dir(&journal).into_iter().flatten().flatten().count();
-        (left == 0).then_some(())
-    });
+    eventually("the late result to be answered", SHORT, || (fleet.node(&victim).unsettled() == Some((0, 0))).then_some(()));
     let after = client.trace(id);
     assert_eq!(after.steps[0].epoch, before.steps[0].epoch);
     assert_eq!(after.steps[0].node, before.steps[0].node);
@@ -117,6 +113,35 @@ fn acknowledged_requests_survive_a_killed_server() {
     // The same key and content sent again is the same request, also after the crash.
     let again = client.submit(&envelopes[0], &[]).unwrap();
     assert_eq!(again, envelopes[0].id);
+}
+
+#[test]
+fn a_line_that_is_cut_for_less_than_the_grace_costs_nothing_and_for_longer_one_attempt() {
+    let mut fleet = Fleet::of(&[NodeOptions::new("near", &[])]);
+    let relay = Relay::to(fleet.server.address(), Duration::ZERO);
+    let mut far = Node::prepare(&fleet.path("far"), &NodeOptions::new("far", &["keywords"]));
+    far.join(&relay.address(), &fleet.server.join_token());
+    far.start();
+    fleet.nodes.push(far);
+    fleet.wait_online("far");
+    let mut client = fleet.client();
+    // Both have it; the near one is kept out until the step runs on the far one.
+    let _ = fleet.operator().run(&["node", "drain", "near"]).exits(0);
+    for (cut_s, attempts_then) in [(1, 1), (8, 2)] {
+        let envelope = sleeping(&client, &json!({"sleep_ms": 5000, "output_bytes": 40}), &format!("cut for {cut_s} s"));
+        let id = client.submit(&envelope, &[]).unwrap();
+        assert_eq!(running_on(&mut client, id).0, "far");
+        working(&mut fleet, "far");
+        let _ = fleet.operator().run(&["node", "undrain", "near"]).exits(0);
+        relay.cut();
+        std::thread::sleep(Duration::from_secs(cut_s));
+        relay.mend();
+        assert_eq!(finished(&client, id).state, RequestState::Done);
+        let list = attempts(&client.trace(id));
+        assert_eq!(list.len(), attempts_then, "a cut of {cut_s} s: {list:?}");
+        fleet.wait_online("far");
+        let _ = fleet.operator().run(&["node", "drain", "near"]).exits(0);
+    }
 }
 
 #[test]

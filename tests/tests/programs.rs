@@ -98,6 +98,21 @@ fn a_cancelled_program_goes_with_all_its_children() {
 }
 
 #[test]
+fn of_a_node_that_was_killed_and_given_up_nothing_is_left() {
+    let script = "for n in 1 2; do sleep 4747 & done; mkdir /out/x; sleep 4747";
+    let Some(mut fleet) = fleet(&["attic"], &[Program::script("stayer", &["/bin/sh", "-c", script])]) else {
+        return;
+    };
+    let (_, node) = nodes(&fleet).remove(0);
+    ask(&fleet, "stayer");
+    eventually("its processes", LONG, || (processes(&node).len() >= 3).then_some(()));
+    fleet.node("attic").process().kill();
+    assert!(left_of(&node).len() > processes(&node).len(), "mounts, cgroups: {:?}", left_of(&node));
+    drop(fleet);
+    assert_eq!(left_of(&node), Vec::<String>::new());
+}
+
+#[test]
 fn a_runtime_that_hangs_costs_itself_only() {
     if let Err(reason) = can_run_programs() {
         return skipped(reason);

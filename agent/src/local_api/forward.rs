@@ -13,8 +13,8 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 /// The server's requests service; `SERVER_UNREACHABLE` when there is no session.
-pub(super) fn client(link: &Link) -> Result<RequestsClient<Channel>, Status> {
-    let channel = link.control().map_err(|fault| status_of(&fault))?;
+pub(super) async fn client(link: &Link) -> Result<RequestsClient<Channel>, Status> {
+    let channel = link.requests().await.map_err(|fault| status_of(&fault))?;
     Ok(RequestsClient::new(channel).max_decoding_message_size(16 << 20))
 }
 
@@ -35,21 +35,21 @@ pub(super) async fn plan(
             next = parts.message().await.ok().flatten();
         }
     });
-    let planned = client(link)?.plan(ReceiverStream::new(receiver)).await;
+    let planned = client(link).await?.plan(ReceiverStream::new(receiver)).await;
     passing.abort();
     Ok(planned?.into_inner())
 }
 
 /// What the server knows about a request.
 pub(super) async fn trace(link: &Link, id: &str, explained: bool) -> Result<wire::Document, Status> {
-    let (mut client, request) = (client(link)?, wire::RequestRef { request: id.to_string() });
+    let (mut client, request) = (client(link).await?, wire::RequestRef { request: id.to_string() });
     let document = if explained { client.explain(request).await } else { client.trace(request).await };
     Ok(document?.into_inner())
 }
 
 /// What the steps of a request said, as the server gets it from the nodes.
 pub(super) async fn logs(link: &Link, message: wire::LogsRequest) -> Result<ReceiverStream<Result<wire::LogEvent, Status>>, Status> {
-    let stream = client(link)?.logs(message).await?.into_inner();
+    let stream = client(link).await?.logs(message).await?.into_inner();
     let (sender, receiver) = mpsc::channel(4);
     tokio::spawn(pass_on(stream, sender));
     Ok(ReceiverStream::new(receiver))
@@ -71,7 +71,7 @@ pub(super) async fn pass_on<T>(mut stream: Streaming<T>, sender: mpsc::Sender<Re
 
 /// Ends a request there.
 pub(super) async fn cancel(link: &Link, id: RequestId) -> Result<wire::CancelReply, Status> {
-    Ok(client(link)?.cancel(wire::CancelRequest { request: id.to_string() }).await?.into_inner())
+    Ok(client(link).await?.cancel(wire::CancelRequest { request: id.to_string() }).await?.into_inner())
 }
 
 /// A fault as a status.

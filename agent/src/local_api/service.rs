@@ -97,7 +97,7 @@ impl LocalRequests {
 
     /// What the server lists for this node and this user; nothing where it cannot be asked.
     async fn there(&self, caller: Caller, limit: usize) -> Vec<RequestRow> {
-        let Ok(mut client) = forward::client(self.requests.link()) else {
+        let Ok(mut client) = forward::client(self.requests.link()).await else {
             return vec![];
         };
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -156,7 +156,7 @@ impl Api for LocalRequests {
             return Ok(Response::new(ReceiverStream::new(receiver)));
         }
         Self::only_if_all(caller, &message.request)?;
-        let stream = forward::client(self.requests.link())?.watch(message).await?.into_inner();
+        let stream = forward::client(self.requests.link()).await?.watch(message).await?.into_inner();
         tokio::spawn(forward::pass_on(stream, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -222,10 +222,10 @@ impl Api for LocalRequests {
     }
 
     async fn nodes(&self, _: Request<wire::NodesRequest>) -> Result<Response<wire::Document>, Status> {
-        forward::client(self.requests.link())?.nodes(wire::NodesRequest {}).await
+        forward::client(self.requests.link()).await?.nodes(wire::NodesRequest {}).await
     }
 
     async fn modules(&self, _: Request<wire::ModulesRequest>) -> Result<Response<wire::Document>, Status> {
-        forward::client(self.requests.link())?.modules(wire::ModulesRequest {}).await
+        forward::client(self.requests.link()).await?.modules(wire::ModulesRequest {}).await
     }
 }

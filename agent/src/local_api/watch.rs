@@ -111,7 +111,7 @@ fn hear(requests: &Requests, id: RequestId, result: Option<&ResultDocument>) {
 async fn there(requests: &Requests, id: RequestId, after: u64, events: &Events) -> Option<()> {
     let (mut after, mut told) = (after, false);
     loop {
-        if let Ok(mut client) = client(requests.link()) {
+        if let Ok(mut client) = client(requests.link()).await {
             let watching = client.watch(wire::WatchRequest { request: id.to_string(), after }).await;
             match watching {
                 Ok(stream) => {

@@ -73,6 +73,7 @@ struct Figures {
     /// Resident memory after the model was opened and used once; the cache of the context is in it.
     resident_bytes: Option<u64>,
     context_cache_bytes: u64,
+    /// What the machine's memory gives one thread, or all, as this runs with one or more.
     read_bytes_per_s: Option<f64>,
     /// Load of the machine before and after, one minute's mean.
     load_before: Option<f64>,
@@ -163,11 +164,12 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         }
     }
     let tokens = (prompt_tokens + decode_tokens) as u64;
+    let threads = ouro_engine::threads::in_use();
     Ok(Figures {
         file: args.file.clone(),
         file_bytes: file.size_bytes(),
         kernels: Level::name(Level::in_use()),
-        threads: ouro_engine::threads::in_use(),
+        threads,
         prompt_tokens,
         decode_tokens,
         prefill,
@@ -176,7 +178,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         first_token_s: first_token_s.unwrap_or_default(),
         resident_bytes,
         context_cache_bytes: decoder.config().cache_bytes_per_token() * tokens,
-        read_bytes_per_s: bandwidth::measure().map(|a| a.all_threads.read_bytes_per_s),
+        read_bytes_per_s: bandwidth::measure().map(|a| if threads == 1 { a.one_thread } else { a.all_threads }.read_bytes_per_s),
         load_before,
         load_after: load(&host),
     })

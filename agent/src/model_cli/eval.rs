@@ -6,11 +6,14 @@
 use super::{ChildArgs, in_child, print, refused};
 use ouro_common::error::Fault;
 use ouro_common::id::Digest;
-use ouro_engine::deferral::{COVERAGES, Curve, Features, Graded, Rule, Threshold, curves, threshold_for_coverage, threshold_for_risk};
+use ouro_engine::deferral::{
+    COVERAGES, Calibration, CalibrationKey, Curve, Feature, Features, Graded, Rule, Threshold, Wish, choice, curves, thresholds,
+};
 use ouro_engine::kernels::Level;
-use ouro_engine::language_model::{GenerateOptions, Hooks, LanguageModel, ModelError};
+use ouro_engine::language_model::{GenerateOptions, Hooks, LanguageModel, ModelError, TokenEvent};
 use ouro_engine::sampling::Sampling;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -43,6 +46,9 @@ pub struct EvalArgs {
     /// Also tell the threshold that keeps at least this share.
     #[arg(long, default_value_t = 0.5, value_name = "SHARE", value_parser = share)]
     coverage: f64,
+    /// Also write what each threshold would have done, for `first_pass.calibration` in agent.toml.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     /// The form.
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     output: String,
@@ -96,8 +102,7 @@ impl Line {
 #[derive(Debug, Serialize)]
 struct Report {
     /// What the figures belong to.
-    model_digest: Digest,
-    engine: String,
+    key: CalibrationKey,
     kernels: &'static str,
     /// Tokens after which it is decided.
     decision_tokens: usize,
@@ -122,7 +127,11 @@ struct Report {
 /// What is wrong with the prompts or the model.
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Fault> {
     in_child(args.child, 2, || {
-        let report = evaluate(args)?;
+        let (report, calibration) = evaluate(args)?;
+        if let Some(file) = &args.save {
+            let json = serde_json::to_vec(&calibration).unwrap_or_default();
+            std::fs::write(file, &json).map_err(|e| refused(format!("{} cannot be written: {e}", file.display())))?;
+        }
         print(out, &args.output, &report, || table(&report, args))
     })
 }
@@ -143,7 +152,7 @@ fn lines(args: &EvalArgs) -> Result<Vec<Line>, Fault> {
     }
 }
 
-fn evaluate(args: &EvalArgs) -> Result<Report, Fault> {
+fn evaluate(args: &EvalArgs) -> Result<(Report, Calibration), Fault> {
     let lines = lines(args)?;
     if args.model.is_dir() {
         return Err(refused("figures belong to a file's digest, and this is a folder").remedy("give a GGUF file"));
@@ -158,9 +167,14 @@ fn evaluate(args: &EvalArgs) -> Result<Report, Fault> {
     let hooks = Hooks { cancel: &|| false, now: &|| start.elapsed() };
     let (mut graded, mut too_long) = (vec![], 0);
     for line in &lines {
-        match model.generate(&line.prompt, &options, &hooks, &mut |_| ControlFlow::Continue(())) {
+        let mut seen = vec![];
+        let sink = &mut |event: &TokenEvent| {
+            seen.push(event.observation());
+            ControlFlow::Continue(())
+        };
+        match model.generate(&line.prompt, &options, &hooks, sink) {
             Ok(made) => {
-                let judged = &made.logprobs[..made.logprobs.len().min(rule.tokens)];
+                let judged = &seen[..seen.len().min(rule.tokens)];
                 graded.push(Graded {
                     features: Features::of(judged),
                     prompt_tokens: made.prompt_tokens,
@@ -172,29 +186,55 @@ fn evaluate(args: &EvalArgs) -> Result<Report, Fault> {
         }
     }
     let kept: Vec<&Graded> = graded.iter().filter(|one| one.features.is_some_and(|f| rule.judge(&f).0)).collect();
-    Ok(Report {
-        model_digest: Digest::from_blake3(hasher.finalize()),
-        engine: concat!("ouro-engine ", env!("CARGO_PKG_VERSION")).into(),
+    let key = CalibrationKey {
+        model: Digest::from_blake3(hasher.finalize()),
+        quantisation: model.quantisation(),
+        engine: ouro_engine::BUILD.into(),
+    };
+    let curves = curves(&graded);
+    let right = graded.iter().filter(|one| one.right).count();
+    let calibration = Calibration {
+        schema: Calibration::SCHEMA.into(),
+        key: key.clone(),
+        tokens: rule.tokens,
+        prompts: graded.len(),
+        right,
+        auroc: BTreeMap::new(),
+        thresholds: Feature::ALL.into_iter().map(|feature| (feature, thinned(thresholds(&graded, feature)))).collect(),
+    };
+    let report = Report {
+        key,
         kernels: Level::name(Level::in_use()),
         decision_tokens: rule.tokens,
         prompts: graded.len(),
         too_long,
-        right: graded.iter().filter(|one| one.right).count(),
+        right,
         coverages: COVERAGES,
-        curves: curves(&graded),
         rule,
         rule_kept: kept.len(),
         rule_kept_wrong: kept.iter().filter(|one| !one.right).count(),
-        for_risk: threshold_for_risk(&graded, rule.feature, args.risk),
-        for_coverage: threshold_for_coverage(&graded, rule.feature, args.coverage),
-    })
+        for_risk: choice(&graded, rule.feature, Wish::Risk(args.risk)),
+        for_coverage: choice(&graded, rule.feature, Wish::Share(args.coverage)),
+        curves,
+    };
+    let calibration = calibration.with_areas(&report.curves);
+    Ok((report, calibration))
+}
+
+/// So many of them say all there is to choose from.
+const POINTS: f64 = 200.0;
+
+/// Of thresholds that keep nearly the same, the one that keeps most.
+fn thinned(thresholds: Vec<Threshold>) -> Vec<Threshold> {
+    let step = |one: &Threshold| (one.coverage * POINTS).ceil();
+    thresholds.chunk_by(|a, b| step(a) == step(b)).filter_map(|near| near.last().copied()).collect()
 }
 
 fn table(r: &Report, args: &EvalArgs) -> String {
     let feature = r.rule.feature.name();
     let mut text = format!(
-        "model      {}\nengine     {}, kernels {}, decided after {} tokens\nprompts    {}, {} answered rightly, {} too long for the model\n",
-        r.model_digest, r.engine, r.kernels, r.decision_tokens, r.prompts, r.right, r.too_long
+        "model      {}, {}\nengine     {}, kernels {}, decided after {} tokens\nprompts    {}, {} answered rightly, {} too long for the model\n",
+        r.key.model, r.key.quantisation, r.key.engine, r.kernels, r.decision_tokens, r.prompts, r.right, r.too_long
     );
     let (kept, wrong) = (r.rule_kept, r.rule_kept_wrong);
     text += &format!("its rule   {feature} >= {}: keeps {kept}, {wrong} of them wrong\n\n", r.rule.threshold);

@@ -2,11 +2,12 @@
 
 use super::{ChildArgs, in_child, refused};
 use ouro_common::error::{Fault, FaultCode};
-use ouro_engine::language_model::{GenerateOptions, Hooks, LanguageModel};
+use ouro_engine::language_model::{Finish, GenerateOptions, Hooks, LanguageModel, TokenEvent};
 use ouro_engine::sampling::Sampling;
+use serde_json::Value;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What to ask.
@@ -20,6 +21,9 @@ pub struct SayArgs {
     /// A JSON line for each token, with its natural-log probability, instead of text.
     #[arg(long)]
     logprobs: bool,
+    /// Only answers that this JSON schema allows; the prompt should still say what is wanted.
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
     /// The most tokens of answer.
     #[arg(short = 'n', long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
     max_tokens: u32,
@@ -52,6 +56,7 @@ pub fn run(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
 
 fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let written = |e: std::io::Error| Fault::new(FaultCode::Internal, format!("the answer cannot be written: {e}"));
+    let schema = args.json_schema.as_deref().map(schema).transpose()?;
     let model = LanguageModel::open(&args.file).map_err(refused)?;
     // Beside the answer, which may go into a file.
     let read = format!("{}: {}\n", args.file.display(), model.origin());
@@ -68,24 +73,45 @@ fn say(args: &SayArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let start = Instant::now();
     let hooks = Hooks { cancel: &|| false, now: &|| start.elapsed() };
     let mut failed = None;
-    model
-        .generate(&args.prompt, &options, &hooks, &mut |event| {
-            let result = if args.logprobs {
-                writeln!(out, "{}", serde_json::json!({"token": event.id, "text": event.text, "logprob": event.logprob}))
-            } else {
-                out.write_all(event.text.as_bytes())
-            };
-            match result.and_then(|()| out.flush()) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
+    let sink = &mut |event: &TokenEvent| {
+        let result = if args.logprobs {
+            writeln!(
+                out,
+                "{}",
+                serde_json::json!({"token": event.id, "text": event.text, "logprob": event.logprob, "entropy": event.entropy})
+            )
+        } else {
+            out.write_all(event.text.as_bytes())
+        };
+        match result.and_then(|()| out.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
             }
-        })
-        .map_err(refused)?;
+        }
+    };
+    let made = match &schema {
+        Some(schema) => model.generate_json(&args.prompt, schema, &options, &hooks, sink),
+        None => model.generate(&args.prompt, &options, &hooks, sink),
+    };
+    let made = made.map_err(refused)?;
     if failed.is_none() && !args.logprobs {
         failed = writeln!(out).err();
     }
-    failed.map_or(Ok(()), |error| Err(written(error)))
+    match failed {
+        Some(error) => Err(written(error)),
+        None if schema.is_some() && made.finish == Finish::Length => {
+            let what = format!("the answer was cut off after {} tokens, so it is not the whole of its JSON", made.tokens.len());
+            Err(refused(what).remedy("allow more tokens with -n, or limit lengths in the schema"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The JSON schema of a file.
+fn schema(path: &Path) -> Result<Value, Fault> {
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|e| refused(format!("{name} cannot be read: {e}")))?;
+    serde_json::from_slice(&bytes).map_err(|e| refused(format!("{name} is no JSON: {e}")))
 }

@@ -115,11 +115,13 @@ impl ProfileKeeper {
         });
     }
 
-    /// Measures if there is no figure that can be believed and nobody is disturbed by it.
+    /// Measures if there is a figure missing, or none that can be believed, and nobody is disturbed by it.
     async fn measure(&self) {
         let before = self.achieved();
         let searching = !self.options.found.borrow().is_whole();
-        if bench::is_settled(before.as_ref()) || searching || self.options.steps.busy() > 0 {
+        // What an older agent kept has no speeds of disk and hashing.
+        let settled = bench::is_settled(before.as_ref()) && self.profile.borrow().hash_bytes_per_s.is_some();
+        if settled || searching || self.options.steps.busy() > 0 {
             return;
         }
         let has_figure = before.is_some();

@@ -2,7 +2,7 @@
 
 use super::{BatchLimits, Job, JobError, Load, Stream};
 use ouro_common::step::FailureClass;
-use ouro_engine::language_model::{Ask, Batch, BatchOptions, GenerateOptions, Hooks, LanguageModel, ModelError};
+use ouro_engine::language_model::{Ask, Batch, BatchOptions, Finish, GenerateOptions, Generation, Hooks, LanguageModel, ModelError};
 use ouro_engine::sampling::Sampling;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::PathBuf;
@@ -50,12 +50,18 @@ impl Talker {
 
     /// What a job asks of the model.
     pub(crate) fn ask(&self, job: &Job) -> Result<Ask, JobError> {
-        Ok(Ask { prompt: job.text(&self.input)?, options: options(&job.params)?, scope: job.scope.clone() })
+        let schema = job.params.get("schema").filter(|schema| !schema.is_null()).cloned();
+        Ok(Ask { prompt: job.text(&self.input)?, options: options(&job.params)?, schema, scope: job.scope.clone() })
     }
 
-    /// Leaves a job's answer where it belongs.
-    pub(crate) fn answered(&self, job: &Job, text: &str) -> Result<(), JobError> {
-        job.write(&self.output, text.as_bytes())
+    /// Leaves a job's answer where it belongs; one that was to be JSON only if it is whole.
+    pub(crate) fn answered(&self, job: &Job, made: &Generation) -> Result<(), JobError> {
+        if made.finish == Finish::Length && job.params.get("schema").is_some_and(|schema| !schema.is_null()) {
+            let tokens = made.tokens.len();
+            let why = format!("the answer was cut off after {tokens} tokens and is not the whole of its JSON; allow more max_tokens");
+            return Err(JobError::input(why));
+        }
+        job.write(&self.output, made.text.as_bytes())
     }
 }
 
@@ -105,7 +111,7 @@ pub(super) fn generate(model: &LanguageModel, prompt: &str, max_tokens: usize, s
 /// What a model's refusal says about the work.
 pub(crate) fn failure(error: &ModelError) -> JobError {
     match error {
-        ModelError::PromptTooLong { .. } | ModelError::PromptEmpty => JobError::input(error.to_string()),
+        ModelError::PromptTooLong { .. } | ModelError::PromptEmpty | ModelError::Grammar(_) => JobError::input(error.to_string()),
         // Another node may have more.
         ModelError::CacheTooSmall { .. } => JobError { class: FailureClass::Rejected, why: error.to_string() },
         ModelError::File(_) | ModelError::Folder(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => {

@@ -6,7 +6,7 @@ use crate::spool::hash_file;
 use crate::workers::protocol::{AttemptOrder, Word};
 use ouro_common::envelope::FirstPassReport;
 use ouro_common::id::Digest;
-use ouro_engine::deferral::{Feature, Rule, Situation, before_start};
+use ouro_engine::deferral::{Calibration, CalibrationKey, Feature, Rule, Situation, before_start};
 use ouro_engine::language_model::{FirstPassOptions, GenerateOptions, Generation, Hooks, LanguageModel};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -17,6 +17,8 @@ pub struct LocalModel {
     model: LanguageModel,
     digest: Digest,
     name: String,
+    /// What was found of its answers, or why that is not used.
+    calibration: Option<Result<Calibration, String>>,
     pace: Option<Pace>,
 }
 
@@ -28,16 +30,27 @@ struct Pace {
 }
 
 impl LocalModel {
-    /// Opens and hashes the model.
+    /// Opens and hashes the model. A calibration that cannot be used is no reason not to answer.
     ///
     /// # Errors
     /// `LOAD_FAILED` with what is wrong with the file.
-    pub fn open(path: &Path) -> Result<Self, JobError> {
+    pub fn open(path: &Path, calibration: Option<&Path>) -> Result<Self, JobError> {
+        if path.is_dir() {
+            return Err(JobError::load(format!(
+                "{}: it is a folder; the first pass needs a GGUF file, whose digest tells what it is",
+                path.display()
+            )));
+        }
         let model = LanguageModel::open(path).map_err(|e| JobError::load(e.to_string()))?;
         let (digest, _) = hash_file(path).map_err(|e| JobError::load(e.to_string()))?;
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let name = model.config().name.clone().unwrap_or(file);
-        Ok(Self { model, digest, name, pace: None })
+        let key = CalibrationKey { model: digest, quantisation: model.quantisation(), engine: ouro_engine::BUILD.into() };
+        let calibration = calibration.map(|path| read_calibration(path, &key));
+        if let Some(Err(problem)) = &calibration {
+            tracing::warn!(problem, "the calibration of the first pass is not used");
+        }
+        Ok(Self { model, digest, name, calibration, pace: None })
     }
 
     /// Tries to answer; what goes to `stream` may be shown.
@@ -45,7 +58,7 @@ impl LocalModel {
     /// # Errors
     /// When the model itself fails; that it will not answer is no error.
     pub fn attempt(&mut self, order: &AttemptOrder, stream: Stream<'_>) -> Result<Word, JobError> {
-        let rule = self.rule(order)?;
+        let (rule, calibration) = self.rule(order)?;
         let start = Instant::now();
         let prompt_tokens = self.model.count_tokens(&order.prompt).map_err(|e| failure(&e))?;
         let situation = Situation {
@@ -64,6 +77,7 @@ impl LocalModel {
                 flags: vec![refusal.flag],
                 why: refusal.why,
                 elapsed_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+                calibration,
                 ..self.report()
             };
             return Ok(Word::Attempted { report: Box::new(report), text: String::new() });
@@ -80,7 +94,7 @@ impl LocalModel {
         let pass = pass.map_err(|e| failure(&e))?;
         self.learn(&pass.generation);
         let text = if pass.report.answered { pass.generation.text } else { String::new() };
-        let report = FirstPassReport { model: Some(self.digest), model_name: Some(self.name.clone()), ..pass.report };
+        let report = FirstPassReport { model: Some(self.digest), model_name: Some(self.name.clone()), calibration, ..pass.report };
         Ok(Word::Attempted { report: Box::new(report), text })
     }
 
@@ -98,16 +112,23 @@ impl LocalModel {
         FirstPassReport { model: Some(self.digest), model_name: Some(self.name.clone()), ..FirstPassReport::default() }
     }
 
-    /// The model's own rule, as far as the configuration does not say otherwise.
-    fn rule(&self, order: &AttemptOrder) -> Result<Rule, JobError> {
+    /// What the configuration says, else what does its wish by the calibration, else the model's own rule; and a word about the
+    /// calibration, if there is one.
+    fn rule(&self, order: &AttemptOrder) -> Result<(Rule, Option<String>), JobError> {
+        let unknown = |name: &String| JobError::input(format!("there is no feature {name:?}; it is one of {}", Feature::names()));
+        let feature = order.feature.as_ref().map(|name| Feature::parse(name).ok_or_else(|| unknown(name))).transpose()?;
         let mut rule = self.model.rule();
-        if let Some(name) = &order.feature {
-            rule.feature = Feature::parse(name).ok_or_else(|| JobError::input(format!("there is no feature {name:?}")))?;
-        }
-        if let Some(threshold) = order.threshold {
-            rule.threshold = threshold;
-        }
-        Ok(rule)
+        let word = match (&self.calibration, order.wish) {
+            (Some(Ok(found)), Some(wish)) => {
+                rule = found.rule(feature, wish);
+                Some(format!("from {} graded prompts", found.prompts))
+            }
+            (Some(Ok(_)), None) | (None, _) => None,
+            (Some(Err(problem)), _) => Some(format!("not used: {problem}")),
+        };
+        rule.feature = feature.unwrap_or(rule.feature);
+        rule.threshold = order.threshold.unwrap_or(rule.threshold);
+        Ok((rule, word))
     }
 
     fn learn(&mut self, made: &Generation) {
@@ -118,4 +139,13 @@ impl LocalModel {
             });
         }
     }
+}
+
+/// The calibration in a file, if it is for this model and engine.
+fn read_calibration(path: &Path, key: &CalibrationKey) -> Result<Calibration, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    let found: Calibration = serde_json::from_slice(&bytes).map_err(|e| format!("{} is no calibration: {e}", path.display()))?;
+    found
+        .mismatch(key)
+        .map_or(Ok(found), |problem| Err(format!("{problem}; make it again with `ouro-agent first-pass eval --save`")))
 }

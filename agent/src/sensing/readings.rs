@@ -14,6 +14,7 @@ use std::time::Duration;
 
 mod clock;
 pub(crate) mod load;
+pub(crate) mod quota;
 
 /// What reads one part of the readings, and what it remembers between two reads.
 #[derive(Clone, Default)]
@@ -95,7 +96,9 @@ impl Sensor {
                 let now = clock::read_throttle_count(&scan);
                 let throttled = matches!((*throttles, now), (Some(before), Some(now)) if now > before);
                 *throttles = now;
-                Part::Clock(clock::read_cap(&scan, throttled))
+                // A limit of this process is none of a recorded machine.
+                let share = root.is_live().then(|| quota::share(&HostRoot::live())).flatten();
+                Part::Clock(clock::read_cap(&scan, throttled), share)
             }
             Kind::Pressure => Part::Pressure(pressure::read(&scan)),
             Kind::Nvidia(source) => Part::Nvidia(source.read_gpus().unwrap_or_default()),
@@ -109,7 +112,7 @@ impl Sensor {
             Kind::Power => Part::Power(Power::default()),
             Kind::Heat => Part::Heat(Vec::new()),
             Kind::Load(..) => Part::Load(None),
-            Kind::Clock(_) => Part::Clock(None),
+            Kind::Clock(_) => Part::Clock(None, None),
             Kind::Pressure => Part::Pressure(Pressure { why: "the kernel has not answered".into(), ..Pressure::default() }),
             Kind::Nvidia(_) => Part::Nvidia(NvidiaReport::default()),
         }
@@ -127,8 +130,8 @@ pub(crate) enum Part {
     Heat(Vec<thermal::Reading>),
     /// The share of the processor that others use.
     Load(Option<f64>),
-    /// The cap on clocks.
-    Clock(Option<f64>),
+    /// The cap on clocks, and the share of the processors that cgroups allow.
+    Clock(Option<f64>, Option<f64>),
     /// How long work waits.
     Pressure(Pressure),
     /// NVIDIA's GPUs.
@@ -143,6 +146,7 @@ pub(crate) struct Parts {
     heat: Vec<thermal::Reading>,
     foreign_load: Option<f64>,
     clock_cap: Option<f64>,
+    processor_share: Option<f64>,
     pressure: Pressure,
     nvidia: NvidiaReport,
 }
@@ -155,7 +159,7 @@ impl Parts {
             Part::Power(power) => self.power = power,
             Part::Heat(heat) => self.heat = heat,
             Part::Load(load) => self.foreign_load = load,
-            Part::Clock(cap) => self.clock_cap = cap,
+            Part::Clock(cap, share) => (self.clock_cap, self.processor_share) = (cap, share),
             Part::Pressure(pressure) => self.pressure = pressure,
             Part::Nvidia(report) => self.nvidia = report,
         }
@@ -169,6 +173,7 @@ impl Parts {
             memory_available_bytes: self.memory_available_bytes,
             foreign_load: self.foreign_load,
             clock_cap: lower(self.clock_cap, super::nvml::clock_cap(&self.nvidia)),
+            processor_share: self.processor_share,
             power: self.power.source,
             battery_percent: self.power.battery_percent,
             charging: self.power.charging,
@@ -258,6 +263,7 @@ pub fn changed(published: &Readings, new: &Readings) -> bool {
         || differ(memory(published), memory(new), memory_band)
         || apart(|r| r.foreign_load, 0.05)
         || apart(|r| r.clock_cap, 0.05)
+        || differ(published.processor_share, new.processor_share, 0.1 * published.processor_share.unwrap_or(0.0))
         || apart(|r| r.battery_percent, 0.5)
         || apart(|r| r.max_c, 2.0)
         || apart(|r| r.critical_c, 1.0)

@@ -15,7 +15,7 @@ const SPACING: Duration = Duration::from_millis(50);
 impl Link {
     /// Passes text on until its source ends. What cannot be sent is dropped: the committed result is what counts.
     pub async fn push_chunks(&self, key: &AttemptKey, mut text: mpsc::Receiver<String>) {
-        let Ok(channel) = self.bulk().await else {
+        let Ok(channel) = self.control() else {
             while text.recv().await.is_some() {}
             return;
         };

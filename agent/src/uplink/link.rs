@@ -1,6 +1,7 @@
 //! The connections as the other parts see them: there, or not there and then a fault that says so.
 //!
-//! Control and bulk run over two connections, so that a large blob never delays a heartbeat.
+//! What must not wait has a connection of its own: control, with the chunks of answers. Blobs have another, and what the users of this
+//! machine ask a third, so that no file and no long answer delays a heartbeat.
 
 use ouro_common::error::{Fault, FaultCode};
 use ouro_proto::channel::{ClientTls, connect};
@@ -12,17 +13,19 @@ use tonic::{Code, Status};
 
 /// The connections of one session.
 pub(super) struct Connection {
-    /// Session and requests.
-    pub(super) control: Channel,
-    /// Blobs and chunks, dialled when the first one moves.
+    /// Session and chunks.
+    control: Channel,
+    /// Blobs; dialled when the first one moves.
     bulk: OnceCell<Channel>,
+    /// Requests with their files and answers; dialled when somebody asks.
+    requests: OnceCell<Channel>,
     address: String,
     tls: ClientTls,
 }
 
 impl Connection {
     pub(super) fn new(control: Channel, address: String, tls: ClientTls) -> Self {
-        Self { control, bulk: OnceCell::new(), address, tls }
+        Self { control, bulk: OnceCell::new(), requests: OnceCell::new(), address, tls }
     }
 }
 
@@ -48,23 +51,36 @@ impl Link {
         self.current.borrow().clone().ok_or_else(unreachable_fault)
     }
 
-    /// The channel for requests.
+    /// The channel for chunks.
     ///
     /// # Errors
     /// `SERVER_UNREACHABLE` when there is no session.
-    pub fn control(&self) -> Result<Channel, Fault> {
+    pub(super) fn control(&self) -> Result<Channel, Fault> {
         Ok(self.connection()?.control.clone())
     }
 
-    /// The channel for blobs and chunks.
+    /// The channel for blobs.
     ///
     /// # Errors
     /// `SERVER_UNREACHABLE` when there is no session or the second connection fails.
-    pub async fn bulk(&self) -> Result<Channel, Fault> {
+    pub(super) async fn bulk(&self) -> Result<Channel, Fault> {
         let connection = self.connection()?;
-        let dialled = connection.bulk.get_or_try_init(|| connect(&connection.address, &connection.tls)).await;
-        dialled.cloned().map_err(|e| Fault::new(FaultCode::ServerUnreachable, e.to_string()))
+        dialled(&connection, &connection.bulk).await
     }
+
+    /// The channel for requests.
+    ///
+    /// # Errors
+    /// `SERVER_UNREACHABLE` when there is no session or the third connection fails.
+    pub async fn requests(&self) -> Result<Channel, Fault> {
+        let connection = self.connection()?;
+        dialled(&connection, &connection.requests).await
+    }
+}
+
+async fn dialled(connection: &Connection, channel: &OnceCell<Channel>) -> Result<Channel, Fault> {
+    let dialled = channel.get_or_try_init(|| connect(&connection.address, &connection.tls)).await;
+    dialled.cloned().map_err(|e| Fault::new(FaultCode::ServerUnreachable, e.to_string()))
 }
 
 /// What a call's failure means. One without a fault of the server's in it is the line's: the call may be made again.

@@ -23,7 +23,7 @@ impl Link {
     /// # Errors
     /// `SERVER_UNREACHABLE` when the server is away; else what it refused.
     pub async fn submit(&self, request: &Envelope, files: Vec<PathBuf>) -> Result<(), Fault> {
-        let mut client = RequestsClient::new(self.control()?);
+        let mut client = RequestsClient::new(self.requests().await?);
         let first = wire::SubmitPart { body: Some(Body::Envelope(envelope::to_wire(request))), skip_first_pass: false };
         let (sender, parts) = mpsc::channel(4);
         let reading = tokio::spawn(async move {

@@ -1,7 +1,9 @@
 //! One worker process from the agent's side: started, spoken to, and killed with its whole group.
 
 use super::protocol::{MAX_LINE_BYTES, Order, Word, line};
+use super::threads;
 use crate::logs::{LogWriter, Stream};
+use crate::sensing::host_root::HostRoot;
 use ouro_common::step::Evidence;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io;
@@ -19,7 +21,7 @@ pub struct WorkerOptions {
     pub program: PathBuf,
     /// A limit on a worker's address space.
     pub address_space_bytes: Option<u64>,
-    /// Threads a worker may compute with; all when `None`.
+    /// Threads a worker may compute with; all when `None`. A quota or a low battery leaves fewer.
     pub threads: Option<usize>,
 }
 
@@ -51,9 +53,9 @@ impl Process {
         if let Some(bytes) = options.address_space_bytes {
             command.arg("--address-space-bytes").arg(bytes.to_string());
         }
-        if let Some(threads) = options.threads {
-            command.envs(ouro_engine::threads::environment(threads));
-        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads::allowed(&HostRoot::live(), processors, options.threads);
+        command.envs(ouro_engine::threads::environment(threads));
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

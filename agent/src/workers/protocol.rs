@@ -8,6 +8,7 @@ use ouro_common::device::{Achieved, RuntimeAvailability};
 use ouro_common::document::BatchState;
 use ouro_common::envelope::FirstPassReport;
 use ouro_common::step::FailureClass;
+use ouro_engine::deferral::Wish;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
@@ -47,6 +48,8 @@ pub enum Order {
     Open {
         /// The GGUF file.
         model: PathBuf,
+        /// What was found of its answers, if the configuration names it.
+        calibration: Option<PathBuf>,
     },
     /// Try to answer a prompt with it.
     Attempt(Box<AttemptOrder>),
@@ -86,6 +89,8 @@ pub struct AttemptOrder {
     pub feature: Option<String>,
     /// The threshold, if the configuration says so.
     pub threshold: Option<f64>,
+    /// What is wanted of the calibration's threshold, if the configuration says so.
+    pub wish: Option<Wish>,
 }
 
 /// What a worker answers.

@@ -134,7 +134,7 @@ impl Talk<'_> {
                     let wanted = !event.text.is_empty() && jobs.get(&job).is_some_and(|work| work.stream);
                     wanted.then_some(Word::Chunk { text: event.text })
                 }
-                Said::Ended(made) => jobs.remove(&job).map(|work| match talker.answered(&work, &made.text) {
+                Said::Ended(made) => jobs.remove(&job).map(|work| match talker.answered(&work, &made) {
                     Ok(()) => Word::Done,
                     Err(error) => error.into(),
                 }),

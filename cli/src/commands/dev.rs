@@ -160,14 +160,27 @@ fn status(document: &DevDocument, style: Style) -> String {
 }
 
 fn next_steps(document: &DevDocument, style: Style) -> String {
+    let word = |path: &Path| shell_word(&path.display().to_string());
+    let asking = if offers_containers(&document.home) {
+        "  ouroctl submit \"What language is this?\" --file text=letter.txt\n  ouroctl trace last\n".to_string()
+    } else {
+        let folder = word(&document.home.join("modules"));
+        format!("  mkdir -p {folder}   # folders of containers put there are offered at once; so far there is nothing to ask\n")
+    };
     format!(
-        "{}\nserver at {}\n\nNext:\n  export OUROBOROS_HOME={}\n  ouroctl nodes\n  ouroctl modules\n  \
-         ouroctl submit \"What language is this?\" --file text=letter.txt\n  ouroctl trace last\n  ouroctl dev down --dir {}\n",
+        "{}\nserver at {}\n\nNext:\n  export OUROBOROS_HOME={}\n  ouroctl nodes\n  ouroctl modules\n{asking}  ouroctl dev down --dir {}\n",
         status(document, style),
         document.server.as_deref().unwrap_or("?"),
-        shell_word(&document.home.display().to_string()),
-        shell_word(&document.dir.display().to_string()),
+        word(&document.home),
+        word(&document.dir),
     )
+}
+
+/// Whether a node has folders of containers: in its configuration, or where they are looked for without one.
+fn offers_containers(home: &Path) -> bool {
+    let configured = std::fs::read_to_string(home.join("agent.toml")).unwrap_or_default();
+    let own = std::fs::read_dir(home.join("modules")).is_ok_and(|mut folders| folders.next().is_some());
+    own || configured.lines().any(|line| line.starts_with("modules = "))
 }
 
 /// A word as a POSIX shell takes it.
@@ -209,6 +222,11 @@ mod tests {
             }],
         };
         insta::assert_snapshot!(next_steps(&document, Style::PLAIN));
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join("modules")).unwrap();
+        assert!(!offers_containers(home.path()));
+        std::fs::create_dir_all(home.path().join("modules/langid")).unwrap();
+        assert!(offers_containers(home.path()));
         assert_eq!(shell_word("it's"), "'it'\\''s'");
     }
 }

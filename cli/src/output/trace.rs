@@ -99,16 +99,17 @@ pub(crate) fn first_pass(page: &mut Page, report: &FirstPassReport) {
     if report.tokens > 0 || report.prompt_tokens > 0 {
         page.item(2, "tokens", &format!("{} in the prompt, {} made before the decision", report.prompt_tokens, tokens));
     }
-    let figures: Vec<_> = [("mean", report.mean_logprob), ("10 % quantile", report.p10_logprob), ("least", report.min_logprob)]
-        .into_iter()
-        .filter_map(|(name, value)| value.map(|v| format!("{name} {}", decimals(v))))
-        .collect();
+    let logprobs = [("mean", report.mean_logprob), ("10 % quantile", report.p10_logprob), ("least", report.min_logprob)];
+    let figures: Vec<_> = logprobs.into_iter().filter_map(|(name, value)| value.map(|v| format!("{name} {}", decimals(v)))).collect();
     if !figures.is_empty() {
         let limit = match (&report.feature, report.threshold) {
             (Some(feature), Some(threshold)) => format!("; {feature} must be at least {}", decimals(threshold)),
             _ => String::new(),
         };
         page.item(2, "log-prob.", &format!("{}{limit}", figures.join(", ")));
+    }
+    if let Some(calibration) = &report.calibration {
+        page.item(2, "calibration", calibration);
     }
     if let Some(engine) = &report.engine {
         let digest = report.model.as_ref().map(|d| format!(", model {}…", d.short())).unwrap_or_default();

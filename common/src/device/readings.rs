@@ -88,6 +88,9 @@ pub struct Readings {
     pub foreign_load: Option<f64>,
     /// The policy or thermal cap on clocks, 0 to 1; an idle clock is no cap.
     pub clock_cap: Option<f64>,
+    /// The share of the machine's processors that the agent's cgroups allow it, 0 to 1; null without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor_share: Option<f64>,
     /// What the machine runs on.
     pub power: PowerSource,
     /// Charge of the system's batteries, 0 to 100.

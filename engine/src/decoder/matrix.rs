@@ -1,14 +1,15 @@
 //! A matrix of a model: mapped, where there are kernels for its format and this processor, else loaded by candle.
 
 use super::rows::Parts;
-use crate::gguf::{Gguf, TensorInfo};
+use crate::gguf::TensorType;
+use crate::kernels::halves::{self, HALF_BYTES, Half, Singles};
 use crate::kernels::{Activations, Format, Level, Manner, Output, ROWS_AT_A_TIME, multiply};
+use crate::mapped_file::MappedFile;
 use crate::pool::Pool;
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Result, Tensor, bail};
 use std::cell::OnceCell;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Rows of activations that several matrices are multiplied with. They are rounded once for all of them.
 #[derive(Debug)]
@@ -61,44 +62,91 @@ pub(super) enum Matrix {
     Loaded(QMatMul),
 }
 
+/// How a file stores a matrix that there are kernels for.
+#[derive(Debug, Clone, Copy)]
+enum Stored {
+    /// In blocks of quantised numbers.
+    Blocks(Format),
+    /// In half precision.
+    Halves(Half),
+}
+
+impl Stored {
+    fn row_bytes(self, width: usize) -> usize {
+        match self {
+            Self::Blocks(format) => width / format.block_values() * format.block_bytes(),
+            Self::Halves(_) => width * HALF_BYTES,
+        }
+    }
+}
+
 /// Where in a file a matrix lies.
 #[derive(Debug, Clone)]
 pub(super) struct Mapped {
-    file: Arc<Gguf>,
+    file: MappedFile,
     bytes: Range<usize>,
-    format: Format,
+    stored: Stored,
     level: Level,
     rows: usize,
     width: usize,
 }
 
 impl Mapped {
-    /// The matrix of a tensor of two extents, if there are kernels for it.
-    pub(super) fn of(file: &Arc<Gguf>, tensor: &TensorInfo) -> Option<Self> {
-        let (format, level) = (Format::of(tensor.kind)?, Level::in_use()?);
-        let &[rows, width] = &tensor.shape[..] else { return None };
-        let (rows, width) = (usize::try_from(rows).ok()?, usize::try_from(width).ok()?);
-        Some(Self { file: Arc::clone(file), bytes: tensor.bytes.clone(), format, level, rows, width })
+    /// The matrix of a tensor, if there are kernels for its type.
+    pub(super) fn of(file: &MappedFile, bytes: Range<usize>, kind: TensorType, [rows, width]: [usize; 2]) -> Option<Self> {
+        let level = Level::in_use()?;
+        let stored = Format::of(kind).map(Stored::Blocks).or_else(|| Half::of(kind).map(Stored::Halves))?;
+        Some(Self { file: file.clone(), bytes, stored, level, rows, width })
     }
 
     fn weights(&self) -> &[u8] {
-        self.file.bytes(self.bytes.clone())
+        self.file.get(self.bytes.clone()).unwrap_or_default()
+    }
+
+    /// Shares the rows out in whole pieces of 64, so that panels are never cut.
+    fn in_pieces(&self, pool: &Pool, work: &(dyn Fn(Range<usize>) + Sync)) {
+        pool.each(self.rows.div_ceil(ROWS_AT_A_TIME), 1, &|pieces| {
+            work(pieces.start * ROWS_AT_A_TIME..(pieces.end * ROWS_AT_A_TIME).min(self.rows));
+        });
     }
 
     fn multiply(&self, x: &Input<'_>, results: &mut Results<'_>, pool: &Pool) {
         let weights = self.weights();
-        let (prompt, others) = results.values.split_at_mut(x.prompt() * results.stride);
-        let outputs = [prompt, others].map(|values| Output::new(values, results.stride, results.first));
-        let parts: Vec<(&Activations, Output)> = x.rounded(self.format.activation_group(), pool).iter().zip(outputs).collect();
-        // Whole pieces of 64 rows, so that panels are never cut. The second part finds a piece in the cache.
-        let pieces = self.rows.div_ceil(ROWS_AT_A_TIME);
-        pool.each(pieces, 1, &|pieces| {
-            let rows = pieces.start * ROWS_AT_A_TIME..(pieces.end * ROWS_AT_A_TIME).min(self.rows);
-            for (x, out) in parts.iter().filter(|(x, _)| !x.is_empty()) {
-                // SAFETY: the level was detected, every piece is given out once, and the file was found to hold whole rows.
-                unsafe { multiply(self.level, self.format, weights, x, *out, rows.clone()) }
+        match self.stored {
+            Stored::Blocks(format) => {
+                let (prompt, others) = results.values.split_at_mut(x.prompt() * results.stride);
+                let outputs = [prompt, others].map(|values| Output::new(values, results.stride, results.first));
+                let parts: Vec<(&Activations, Output)> = x.rounded(format.activation_group(), pool).iter().zip(outputs).collect();
+                self.in_pieces(pool, &|rows| {
+                    // The second part finds a piece in the cache.
+                    for (x, out) in parts.iter().filter(|(x, _)| !x.is_empty()) {
+                        // SAFETY: the level was detected, every piece is given out once, and the file was found to hold whole rows.
+                        unsafe { multiply(self.level, format, weights, x, *out, rows.clone()) }
+                    }
+                });
             }
-        });
+            // What a row computes does not depend on the rows beside it: nothing has to be taken apart.
+            Stored::Halves(half) => {
+                let (x, out) = (Singles::new(x.values, x.width), Output::new(results.values, results.stride, results.first));
+                self.in_pieces(pool, &|rows| {
+                    // SAFETY: as above.
+                    unsafe { halves::multiply(self.level, half, weights, x, out, rows) }
+                });
+            }
+        }
+    }
+
+    /// Reads the row with this number, if there is one.
+    fn read(&self, row: usize, values: &mut [f32]) -> Option<()> {
+        let bytes = self.stored.row_bytes(self.width);
+        let bytes = self.weights().get(row.checked_mul(bytes)?..)?.get(..bytes)?;
+        match self.stored {
+            Stored::Blocks(format) => format.dequantise(bytes, values),
+            Stored::Halves(half) => {
+                values.iter_mut().zip(bytes.as_chunks().0).for_each(|(value, bytes)| *value = half.single(*bytes));
+            }
+        }
+        Some(())
     }
 }
 
@@ -145,13 +193,11 @@ impl Matrix {
         match self {
             Self::Loaded(matrix) => matrix.embedding(&Tensor::new(ids, &Device::Cpu)?)?.flatten_all()?.to_vec1(),
             Self::Mapped(mapped) => {
-                let row_bytes = mapped.width / mapped.format.block_values() * mapped.format.block_bytes();
                 let mut values = vec![0.0; ids.len() * mapped.width];
                 for (&id, row) in ids.iter().zip(values.chunks_exact_mut(mapped.width)) {
-                    let Some(bytes) = mapped.weights().get(id as usize * row_bytes..).and_then(|rest| rest.get(..row_bytes)) else {
+                    let Some(()) = mapped.read(id as usize, row) else {
                         bail!("row {id} is outside the matrix of {}", mapped.rows)
                     };
-                    mapped.format.dequantise(bytes, row);
                 }
                 Ok(values)
             }

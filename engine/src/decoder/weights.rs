@@ -64,13 +64,19 @@ impl<'a> Weights<'a> {
         let loaded = match self {
             Self::Gguf(file) => {
                 let tensor = checked(file, name, &shape)?;
-                if let Some(mapped) = Mapped::of(file, tensor) {
+                if let Some(mapped) = Mapped::of(file.map(), tensor.bytes.clone(), tensor.kind, shape) {
                     return Ok(Matrix::Mapped(mapped));
                 }
                 let bytes = file.tensor_bytes(tensor);
                 qtensor_from_ggml(tensor.kind.candle(), bytes, shape.to_vec(), &Device::Cpu).and_then(QMatMul::from_qtensor)
             }
-            Self::Folder(checkpoint, _) => Ok(QMatMul::Tensor(published_tensor(checkpoint, name, &shape)?)),
+            Self::Folder(checkpoint, _) => {
+                let (kind, map, bytes) = checkpoint.place(&published_name(name), &shape)?;
+                if let Some(mapped) = Mapped::of(map, bytes, kind, shape) {
+                    return Ok(Matrix::Mapped(mapped));
+                }
+                Ok(QMatMul::Tensor(published_tensor(checkpoint, name, &shape)?))
+            }
         };
         loaded.map(Matrix::Loaded).map_err(DecoderError::compute("loading a matrix"))
     }

@@ -4,8 +4,9 @@
 //! Pure arithmetic over graded answers. Beside each feature stand two rules that need no model: to keep short prompts and
 //! defer long ones, and to keep at random.
 
-use super::rule::{Feature, Features};
-use serde::Serialize;
+use super::calibration::{Wish, choose};
+use super::{Feature, Features};
+use serde::{Deserialize, Serialize};
 
 /// The shares of the prompts for which the risk is told.
 pub const COVERAGES: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -35,7 +36,7 @@ pub struct Curve {
 }
 
 /// A threshold that would have kept so many and been wrong so often.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// The feature must be at least this.
     pub threshold: f64,
@@ -56,36 +57,24 @@ pub fn curves(graded: &[Graded]) -> Vec<Curve> {
     curves
 }
 
-/// The threshold that keeps most while at most `risk` of what is kept is wrong; `None` if there is none.
-pub fn threshold_for_risk(graded: &[Graded], feature: Feature, risk: f64) -> Option<Threshold> {
-    thresholds(graded, feature)
-        .into_iter()
-        .filter(|choice| choice.risk <= risk)
-        .max_by(|a, b| a.coverage.total_cmp(&b.coverage))
+/// The threshold that does what is wished; `None` if there is none.
+pub fn choice(graded: &[Graded], feature: Feature, wish: Wish) -> Option<Threshold> {
+    choose(&thresholds(graded, feature), wish)
 }
 
-/// The threshold that keeps at least this share and no more than it must; `None` of nothing.
-pub fn threshold_for_coverage(graded: &[Graded], feature: Feature, coverage: f64) -> Option<Threshold> {
-    let mut enough = thresholds(graded, feature);
-    enough.retain(|choice| choice.coverage >= coverage);
-    enough.into_iter().min_by(|a, b| a.coverage.total_cmp(&b.coverage))
-}
-
-/// What each possible threshold would have done.
-fn thresholds(graded: &[Graded], feature: Feature) -> Vec<Threshold> {
+/// What each possible threshold would have done, from the one that keeps least to the one that keeps most.
+pub fn thresholds(graded: &[Graded], feature: Feature) -> Vec<Threshold> {
     let mut scores = scores(graded, feature);
     scores.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (mut kept, mut wrong) = (0, 0);
     let mut found: Vec<Threshold> = vec![];
-    for (score, right) in &scores {
-        kept += 1;
-        wrong += usize::from(!right);
-        // Equal scores are kept or deferred together.
-        found.retain(|choice| choice.threshold != *score);
+    // Equal scores are kept or deferred together.
+    for equal in scores.chunk_by(|a, b| a.0 == b.0).filter(|equal| equal[0].0.is_finite()) {
+        kept += equal.len();
+        wrong += equal.iter().filter(|(_, right)| !right).count();
         let (coverage, risk) = (kept as f64 / scores.len() as f64, wrong as f64 / kept as f64);
-        found.push(Threshold { threshold: *score, coverage, risk });
+        found.push(Threshold { threshold: equal[0].0, coverage, risk });
     }
-    found.retain(|choice| choice.threshold.is_finite());
     found
 }
 
@@ -133,11 +122,13 @@ fn auroc(sorted: &[(f64, bool)]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Observation;
     use super::*;
     use proptest::prelude::*;
 
     fn graded(mean: f64, prompt_tokens: usize, right: bool) -> Graded {
-        Graded { features: Features::of(&[mean]), prompt_tokens, right }
+        let seen = Observation { id: 1, logprob: mean, entropy: -mean };
+        Graded { features: Features::of(&[seen]), prompt_tokens, right }
     }
 
     #[test]
@@ -145,10 +136,12 @@ mod tests {
         let sure = [graded(-0.1, 9, true), graded(-0.2, 1, true), graded(-3.0, 5, false), graded(-4.0, 5, false)];
         let curves = curves(&sure);
         let names: Vec<&str> = curves.iter().map(|curve| curve.by.as_str()).collect();
-        assert_eq!(names, ["mean_logprob", "min_logprob", "p10_logprob", "prompt_length", "random"]);
-        assert_eq!((curves[0].auroc, curves[3].auroc, curves[4].auroc), (Some(1.0), Some(0.5), Some(0.5)));
-        assert_eq!((curves[0].risk[4], curves[0].risk[9], curves[4].risk[0]), (0.0, 0.5, 0.5));
-        assert!(curves[0].mean_risk < curves[4].mean_risk);
+        assert_eq!(names[..3], ["mean_logprob", "min_logprob", "p10_logprob"]);
+        assert_eq!(names[5..], ["distinct_pairs", "prompt_length", "random"]);
+        let areas: Vec<_> = curves.iter().map(|curve| curve.auroc.unwrap()).collect();
+        assert_eq!(areas, [1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5]);
+        assert_eq!((curves[0].risk[4], curves[0].risk[9], curves[7].risk[0]), (0.0, 0.5, 0.5));
+        assert!(curves[0].mean_risk < curves[7].mean_risk);
         assert_eq!(super::curves(&sure[..2])[0].auroc, None, "all are right");
         assert!(super::curves(&[]).iter().all(|curve| curve.mean_risk == 0.0));
     }
@@ -156,16 +149,16 @@ mod tests {
     #[test]
     fn thresholds_keep_what_was_asked() {
         let all = [graded(-0.1, 1, true), graded(-0.2, 1, true), graded(-0.3, 1, false), graded(-0.4, 1, true)];
-        let choice = threshold_for_risk(&all, Feature::MeanLogprob, 0.0).unwrap();
-        assert_eq!((choice.threshold, choice.coverage, choice.risk), (-0.2, 0.5, 0.0));
-        let choice = threshold_for_risk(&all, Feature::MeanLogprob, 0.25).unwrap();
-        assert_eq!((choice.threshold, choice.coverage), (-0.4, 1.0));
-        let choice = threshold_for_coverage(&all, Feature::MeanLogprob, 0.6).unwrap();
-        assert_eq!((choice.threshold, choice.coverage), (-0.3, 0.75));
+        let found = choice(&all, Feature::MeanLogprob, Wish::Risk(0.0)).unwrap();
+        assert_eq!((found.threshold, found.coverage, found.risk), (-0.2, 0.5, 0.0));
+        let found = choice(&all, Feature::MeanLogprob, Wish::Risk(0.25)).unwrap();
+        assert_eq!((found.threshold, found.coverage), (-0.4, 1.0));
+        let found = choice(&all, Feature::MeanLogprob, Wish::Share(0.6)).unwrap();
+        assert_eq!((found.threshold, found.coverage), (-0.3, 0.75));
         let wrong = [graded(-0.1, 1, false)];
-        assert_eq!(threshold_for_risk(&wrong, Feature::MeanLogprob, 0.5), None);
+        assert_eq!(choice(&wrong, Feature::MeanLogprob, Wish::Risk(0.5)), None);
         let silent = [Graded { features: None, prompt_tokens: 1, right: false }];
-        assert_eq!(threshold_for_coverage(&silent, Feature::MeanLogprob, 0.1), None);
+        assert_eq!(choice(&silent, Feature::MeanLogprob, Wish::Share(0.1)), None);
     }
 
     proptest! {
@@ -185,7 +178,7 @@ mod tests {
                 None => prop_assert_eq!(pairs, 0.0),
             }
             let everything = *curves(&all)[0].risk.last().unwrap();
-            prop_assert!((everything - curves(&all)[4].mean_risk).abs() < 1e-12, "whoever keeps all is as often wrong");
+            prop_assert!((everything - curves(&all).last().unwrap().mean_risk).abs() < 1e-12, "whoever keeps all is as often wrong");
         }
     }
 }

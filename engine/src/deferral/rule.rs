@@ -1,5 +1,6 @@
 //! What is judged and against what: a feature of the log-probabilities, a threshold, and after how many tokens.
 
+use super::{Feature, Features};
 use crate::gguf::{Gguf, GgufError, GgufProblem};
 use serde::{Deserialize, Serialize};
 
@@ -8,79 +9,6 @@ pub const DEFAULT_DECISION_TOKENS: usize = 32;
 /// The mean log-probability below which an answer is not trusted when neither the model nor the configuration says
 /// otherwise: tokens that on average have less than 61 % of the model's own belief (e^-0.5).
 pub const DEFAULT_THRESHOLD: f64 = -0.5;
-
-/// A number that the log-probabilities of an answer give.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Feature {
-    /// Their mean.
-    #[default]
-    MeanLogprob,
-    /// The smallest.
-    MinLogprob,
-    /// Their 10 % quantile, the nearest rank.
-    P10Logprob,
-}
-
-impl Feature {
-    /// Every feature.
-    pub const ALL: [Self; 3] = [Self::MeanLogprob, Self::MinLogprob, Self::P10Logprob];
-
-    /// Its name in configurations, model files and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MeanLogprob => "mean_logprob",
-            Self::MinLogprob => "min_logprob",
-            Self::P10Logprob => "p10_logprob",
-        }
-    }
-
-    /// The feature with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|feature| feature.name() == name)
-    }
-
-    fn in_words(self) -> &'static str {
-        match self {
-            Self::MeanLogprob => "mean log-probability",
-            Self::MinLogprob => "smallest log-probability",
-            Self::P10Logprob => "10 % quantile of the log-probabilities",
-        }
-    }
-}
-
-/// The features of some tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Features {
-    /// How many tokens.
-    pub tokens: usize,
-    /// The mean of their log-probabilities.
-    pub mean: f64,
-    /// The smallest.
-    pub min: f64,
-    /// The 10 % quantile.
-    pub p10: f64,
-}
-
-impl Features {
-    /// The features of these log-probabilities; `None` of none.
-    pub fn of(logprobs: &[f64]) -> Option<Self> {
-        let mut sorted = logprobs.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let rank = sorted.len().div_ceil(10).saturating_sub(1);
-        let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
-        Some(Self { tokens: sorted.len(), mean, min: *sorted.first()?, p10: *sorted.get(rank)? })
-    }
-
-    /// One of them.
-    pub fn get(&self, feature: Feature) -> f64 {
-        match feature {
-            Feature::MeanLogprob => self.mean,
-            Feature::MinLogprob => self.min,
-            Feature::P10Logprob => self.p10,
-        }
-    }
-}
 
 /// When to trust an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -132,19 +60,11 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Observation;
     use super::*;
     use crate::gguf::writer::GgufWriter;
     use crate::tokens::tests::open;
     use proptest::prelude::*;
-
-    #[test]
-    fn features_are_what_their_names_say() {
-        let logprobs: Vec<f64> = (1..=20).map(|n| -f64::from(n)).collect();
-        let features = Features::of(&logprobs).unwrap();
-        assert_eq!(features, Features { tokens: 20, mean: -10.5, min: -20.0, p10: -19.0 });
-        assert_eq!(Features::of(&[-2.0]).unwrap(), Features { tokens: 1, mean: -2.0, min: -2.0, p10: -2.0 });
-        assert!(Features::of(&[]).is_none());
-    }
 
     #[test]
     fn a_model_brings_its_own_rule() {
@@ -157,19 +77,18 @@ mod tests {
         writer.string("ouroboros.first_pass.feature", "mood");
         let error = Rule::from_gguf(&open(&writer)).unwrap_err().to_string();
         assert!(error.contains("mood") && error.contains("p10_logprob"), "{error}");
-        for feature in Feature::ALL {
-            assert_eq!(serde_json::to_value(feature).unwrap(), feature.name());
-        }
     }
 
     proptest! {
         #[test]
         fn surer_tokens_never_turn_an_answer_into_an_offload(logprobs in proptest::collection::vec(-9.0..0.0_f64, 1..40), by in 0.0..1.0_f64, threshold in -9.0..0.0_f64) {
-            let surer: Vec<f64> = logprobs.iter().map(|l| l * by).collect();
+            let seen = |by: f64| -> Vec<Observation> {
+                logprobs.iter().map(|l| Observation { id: 7, logprob: l * by, entropy: -l * by }).collect()
+            };
             for feature in Feature::ALL {
                 let rule = Rule { feature, threshold, ..Rule::default() };
-                let (before, _) = rule.judge(&Features::of(&logprobs).unwrap());
-                let (after, _) = rule.judge(&Features::of(&surer).unwrap());
+                let (before, _) = rule.judge(&Features::of(&seen(1.0)).unwrap());
+                let (after, _) = rule.judge(&Features::of(&seen(by)).unwrap());
                 prop_assert!(after || !before);
             }
         }

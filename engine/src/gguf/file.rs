@@ -2,20 +2,15 @@
 
 use super::header::{Header, decode_strings};
 use super::{Array, GgufError, GgufProblem, TensorInfo, Value, ValueKind};
-use memmap2::{Advice, Mmap};
+use crate::mapped_file::MappedFile;
 use std::fs::File;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-/// So much is asked for at a time: the kernel reads no more than some MiB for one hint (`force_page_cache_ra`).
-const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// An open GGUF file whose header was found to be sound.
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
-    map: Mmap,
+    map: MappedFile,
     header: Header,
 }
 
@@ -28,9 +23,7 @@ impl Gguf {
         if !file.metadata().map_err(io)?.is_file() {
             return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
-        // SAFETY: the map is only read. Somebody who shortens the file while it is mapped can end this process (SIGBUS);
-        // models run in a worker of their own so that this harms nobody else, and modules are mounted read-only.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = MappedFile::new(&file).map_err(io)?;
         let header = Header::parse(&map).map_err(refuse)?;
         Ok(Self { path: path.to_path_buf(), map, header })
     }
@@ -38,25 +31,6 @@ impl Gguf {
     /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Has the kernel read the file into memory, from its beginning on and beside whatever else is done: a model is used as a whole, and
-    /// page by page, as products come to them, would take longer. It ends early when nobody needs the file any more.
-    pub fn read_ahead(self: &Arc<Self>) {
-        let file = Arc::downgrade(self);
-        let ahead = move || {
-            let mut start = 0;
-            while let Some(file) = file.upgrade().filter(|file| start < file.map.len()) {
-                let length = READ_AHEAD_BYTES.min(file.map.len() - start);
-                // A hint: where it is not taken, pages come when they are used.
-                if file.map.advise_range(Advice::WillNeed, start, length).is_err() {
-                    return;
-                }
-                start += length;
-            }
-        };
-        // Without a thread there is no hint.
-        let _ = std::thread::Builder::new().name("read-ahead".into()).spawn(ahead);
     }
 
     /// The file's size.
@@ -165,12 +139,12 @@ impl Gguf {
 
     /// The bytes of a tensor of this file.
     pub fn tensor_bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        self.bytes(tensor.bytes.clone())
+        self.map.get(tensor.bytes.clone()).unwrap_or_default()
     }
 
-    /// Some bytes of this file; none if they are not all there.
-    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.map.get(range).unwrap_or_default()
+    /// The file as it is mapped.
+    pub(crate) fn map(&self) -> &MappedFile {
+        &self.map
     }
 }
 

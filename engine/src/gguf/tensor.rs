@@ -26,6 +26,11 @@ macro_rules! define_tensor_types {
             pub fn block_bytes(self) -> u64 {
                 match self { $(Self::$name => $bytes,)* }
             }
+            /// The name that people know it by: `Q4_K`, `F16`.
+            pub fn name(self) -> String {
+                let name = match self { $(Self::$name => stringify!($name),)* };
+                name.strip_suffix('K').map_or_else(|| name.to_string(), |bits| format!("{bits}_K"))
+            }
             /// candle's name for it.
             pub(crate) fn candle(self) -> GgmlDType {
                 match self { $(Self::$name => GgmlDType::$name,)* }

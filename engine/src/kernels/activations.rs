@@ -2,11 +2,45 @@
 
 use super::Manner;
 use crate::pool::Pool;
+use std::ops::{Deref, DerefMut};
 
 /// Rows that a thread rounds at a time.
 const ROWS_AT_A_TIME: usize = 4;
-/// Bytes past the end that a kernel may read, so that the last block needs no code of its own.
-const PADDING: usize = 64;
+/// Values past the end that a kernel may read, so that the last blocks need no code of their own: of a K format four are taken
+/// together.
+const PADDING: usize = 1024;
+
+/// A line of the processor's caches.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([i8; 64]);
+
+/// Bytes that begin at the beginning of a cache line: a read of 64 then never takes two.
+#[derive(Debug, Clone)]
+pub(super) struct Lines(Vec<Line>);
+
+impl Lines {
+    /// At least so many zeros.
+    fn new(count: usize) -> Self {
+        Self(vec![Line([0; 64]); count.div_ceil(64)])
+    }
+}
+
+impl Deref for Lines {
+    type Target = [i8];
+
+    fn deref(&self) -> &[i8] {
+        // SAFETY: lines are arrays of bytes without anything between them.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 64) }
+    }
+}
+
+impl DerefMut for Lines {
+    fn deref_mut(&mut self) -> &mut [i8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 64) }
+    }
+}
 
 /// Rows of activations. All of a group of 32 or 256 values share a scale; both are kept for each 32, so that kernels need
 /// not tell them apart.
@@ -17,7 +51,7 @@ pub(crate) struct Activations {
     /// Values in a row, a multiple of the group.
     pub(super) width: usize,
     /// The rounded values.
-    pub(super) quants: Vec<i8>,
+    pub(super) quants: Lines,
     /// For each 32: the scale.
     pub(super) scales: Vec<f32>,
     /// For each 16: the sum of the rounded values.
@@ -47,7 +81,7 @@ impl Activations {
         let mut made = Self {
             rows,
             width,
-            quants: vec![0; rows * width + PADDING],
+            quants: Lines::new(rows * width + PADDING),
             scales: vec![0.0; groups + PADDING / 32],
             sums16: vec![0; 2 * groups + PADDING / 16],
             sums32: vec![0; groups + PADDING / 32],
@@ -94,7 +128,7 @@ impl Activations {
     /// Panics unless every place that a kernel may read is there.
     pub(super) fn check(&self) {
         let values = self.rows * self.width;
-        let groups = values / 32;
+        let groups = values / 32 + PADDING / 32;
         let long = self.quants.len() >= values + PADDING && self.scales.len() >= groups && self.sums16.len() >= 2 * groups;
         assert!(long && self.sums32.len() >= groups && self.float_sums32.len() >= groups, "activations without their sums");
     }

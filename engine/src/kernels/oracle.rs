@@ -22,7 +22,8 @@ pub(crate) fn random_weights(format: Format, blocks: usize, random: &mut ChaCha8
     bytes
 }
 
-fn levels() -> impl Iterator<Item = Level> {
+/// The levels that this processor has.
+pub(super) fn levels() -> impl Iterator<Item = Level> {
     let all = if cfg!(target_arch = "aarch64") {
         [Level::NeonDotprod, Level::NeonI8mm]
     } else {

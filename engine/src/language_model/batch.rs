@@ -9,8 +9,10 @@ mod prefixes;
 use super::answer::Answer;
 use super::{Finish, GenerateOptions, Generation, LanguageModel, ModelError, Timing, TokenEvent};
 use crate::decoder::{DecoderError, PAGE, Row, Sequence};
+use crate::grammar::Grammar;
 use ouro_common::document::BatchState;
 use prefixes::Prefixes;
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -35,6 +37,8 @@ pub struct Ask {
     pub prompt: String,
     /// What the answer may be.
     pub options: GenerateOptions,
+    /// A JSON schema that the answer is held to.
+    pub schema: Option<Value>,
     /// Whose it is: beginnings are shared among requests with the same word, and with no others. Without one nothing is shared.
     pub scope: Option<String>,
 }
@@ -65,6 +69,7 @@ struct Waiting {
     job: u64,
     ids: Vec<u32>,
     options: GenerateOptions,
+    grammar: Option<Grammar>,
     scope: Option<String>,
     bytes: u64,
 }
@@ -129,15 +134,16 @@ impl<'m> Batch<'m> {
     /// Takes a request, which begins with one of the next steps. `job` is the caller's name for it.
     ///
     /// # Errors
-    /// What is wrong with the prompt, or that it could never have room.
+    /// What is wrong with the prompt or the schema, or that it could never have room.
     pub fn join(&mut self, job: u64, ask: Ask) -> Result<(), ModelError> {
         let ids = self.model.encode(&ask.prompt)?;
-        let tokens = Answer::begin(self.model, &ids, &ask.options).length();
+        let tokens = ids.len() + Answer::room(self.model, ids.len(), &ask.options);
         let (bytes, limit) = (self.model.decoder.cache_bytes(tokens), self.options.cache_bytes);
         if bytes > limit {
             return Err(ModelError::CacheTooSmall { tokens, needed: bytes, limit });
         }
-        self.waiting.push_back(Waiting { job, ids, options: ask.options, scope: ask.scope, bytes });
+        let grammar = ask.schema.map(|schema| self.model.grammar(&schema)).transpose()?;
+        self.waiting.push_back(Waiting { job, ids, options: ask.options, grammar, scope: ask.scope, bytes });
         Ok(())
     }
 
@@ -224,9 +230,9 @@ impl<'m> Batch<'m> {
         while let Some(next) = self.waiting.front()
             && self.members.len() < self.options.most
             && self.set_aside() + next.bytes <= self.options.cache_bytes
-            && let Some(Waiting { job, ids, options, scope, bytes }) = self.waiting.pop_front()
+            && let Some(Waiting { job, ids, options, grammar, scope, bytes }) = self.waiting.pop_front()
         {
-            let answer = Answer::begin(self.model, &ids, &options);
+            let answer = Answer::begin(self.model, &ids, &options, grammar);
             let mut sequence = self.model.decoder.sequence(answer.length());
             let reused = scope.as_deref().map_or(0, |scope| self.prefixes.begin(scope, &ids, &mut sequence));
             self.prompt_tokens += ids.len() as u64;
@@ -314,8 +320,10 @@ impl<'m> Batch<'m> {
             }
         }
         let member = &mut self.members[at];
-        let Some((event, finish)) = member.answer.next(logits) else {
-            return Some(Ok(Finish::Length));
+        let (event, finish) = match member.answer.next(logits) {
+            Ok(Some(next)) => next,
+            Ok(None) => return Some(Ok(Finish::Length)),
+            Err(error) => return Some(Err(error.to_string())),
         };
         member.last = Some(event.id);
         say(member.job, Said::Token(event));

@@ -44,7 +44,7 @@ impl LanguageModel {
                 return if event.text.is_empty() { ControlFlow::Continue(()) } else { show(&event.text) };
             }
             held.push_str(&event.text);
-            match judge.observe(event.logprob) {
+            match judge.observe(event.observation()) {
                 None => ControlFlow::Continue(()),
                 Some(verdict) => {
                     decided_at = Some((hooks.now)());
@@ -58,7 +58,7 @@ impl LanguageModel {
         let decided_at = decided_at.unwrap_or_else(|| (hooks.now)());
         let mut report = FirstPassReport {
             model_name: self.config().name.clone(),
-            engine: Some(concat!("ouro-engine ", env!("CARGO_PKG_VERSION")).into()),
+            engine: Some(crate::BUILD.into()),
             prompt_tokens: u32::try_from(generation.prompt_tokens).unwrap_or(u32::MAX),
             elapsed_ms: u64::try_from(decided_at.saturating_sub(started).as_millis()).unwrap_or(u64::MAX),
             ..FirstPassReport::default()

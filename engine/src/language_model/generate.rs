@@ -2,7 +2,10 @@
 
 use super::answer::Answer;
 use super::{LanguageModel, ModelError};
+use crate::deferral::Observation;
+use crate::grammar::Grammar;
 use crate::sampling::Sampling;
+use serde_json::Value;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -39,6 +42,15 @@ pub struct TokenEvent {
     pub text: String,
     /// Its exact natural-log probability.
     pub logprob: f64,
+    /// The entropy of the distribution it was chosen from, nats.
+    pub entropy: f64,
+}
+
+impl TokenEvent {
+    /// What deferral looks at.
+    pub fn observation(&self) -> Observation {
+        Observation { id: self.id, logprob: self.logprob, entropy: self.entropy }
+    }
 }
 
 /// Why an answer ended.
@@ -87,15 +99,40 @@ impl LanguageModel {
         hooks: &Hooks<'_>,
         sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
+        self.answer(prompt, options, None, hooks, sink)
+    }
+
+    /// As [`LanguageModel::generate`], but the answer is JSON that a schema allows, unless it ends by [`Finish::Length`] or
+    /// [`Finish::Cancelled`]. The model is not told of the schema: the prompt should.
+    pub fn generate_json(
+        &self,
+        prompt: &str,
+        schema: &Value,
+        options: &GenerateOptions,
+        hooks: &Hooks<'_>,
+        sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
+        let grammar = self.grammar(schema)?;
+        self.answer(prompt, options, Some(grammar), hooks, sink)
+    }
+
+    fn answer(
+        &self,
+        prompt: &str,
+        options: &GenerateOptions,
+        grammar: Option<Grammar>,
+        hooks: &Hooks<'_>,
+        sink: &mut dyn FnMut(&TokenEvent) -> ControlFlow<()>,
+    ) -> Result<Generation, ModelError> {
         let ids = self.encode(prompt)?;
-        let mut answer = Answer::begin(self, &ids, options);
+        let mut answer = Answer::begin(self, &ids, options, grammar);
         let started = (hooks.now)();
         let mut session = self.decoder.session(answer.length());
         let mut logits = session.extend(&ids, hooks.cancel)?;
         let prompt_done = (hooks.now)();
         let finish = loop {
             let Some(current) = logits else { break Finish::Cancelled };
-            let Some((event, finish)) = answer.next(&current) else {
+            let Some((event, finish)) = answer.next(&current)? else {
                 break Finish::Length;
             };
             let flow = sink(&event);
@@ -112,7 +149,7 @@ impl LanguageModel {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::decoder::random_model::RandomModel;
     use crate::gguf::writer::GgufWriter;

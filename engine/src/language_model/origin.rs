@@ -3,6 +3,8 @@
 use crate::decoder::Architecture;
 use crate::gguf::Gguf;
 use crate::safetensors::Checkpoint;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The files of a model.
@@ -14,7 +16,7 @@ pub struct Origin {
     pub format: &'static str,
     /// Files with weights.
     pub files: usize,
-    /// How many tensors there are of each type, in the order in which types occur first.
+    /// How many tensors there are of each type, the types with most bytes first.
     pub types: Vec<(String, usize)>,
     /// Size of the files with weights.
     pub bytes: u64,
@@ -22,7 +24,7 @@ pub struct Origin {
 
 impl Origin {
     pub(super) fn of_file(file: &Gguf, architecture: Architecture) -> Self {
-        let types = counted(file.tensors().map(|tensor| format!("{:?}", tensor.kind)));
+        let types = counted(file.tensors().map(|tensor| (tensor.kind.name(), tensor.bytes.len())));
         Self { architecture, format: "GGUF", files: 1, types, bytes: file.size_bytes() }
     }
 
@@ -37,15 +39,16 @@ impl Origin {
     }
 }
 
-fn counted(types: impl Iterator<Item = String>) -> Vec<(String, usize)> {
-    let mut counts: Vec<(String, usize)> = vec![];
-    for kind in types {
-        match counts.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((kind, 1)),
-        }
+/// Counts types; equals stand in the order of their names, so that the same file always says the same.
+fn counted(tensors: impl Iterator<Item = (String, usize)>) -> Vec<(String, usize)> {
+    let mut types: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (kind, bytes) in tensors {
+        let (all, count) = types.entry(kind).or_default();
+        (*all, *count) = (*all + bytes, *count + 1);
     }
-    counts
+    let mut types: Vec<_> = types.into_iter().collect();
+    types.sort_by_key(|(_, (bytes, _))| Reverse(*bytes));
+    types.into_iter().map(|(kind, (_, count))| (kind, count)).collect()
 }
 
 impl fmt::Display for Origin {

@@ -2,7 +2,7 @@
 
 use super::{CheckpointError, CheckpointProblem, Document};
 use crate::gguf::TensorType;
-use memmap2::Mmap;
+use crate::mapped_file::MappedFile;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,7 +28,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 struct Shard {
     name: String,
-    map: Mmap,
+    map: MappedFile,
 }
 
 /// Where a tensor lies and what it is.
@@ -96,9 +96,7 @@ impl Checkpoint {
         if !file.metadata().map_err(io)?.is_file() {
             return Err(io(std::io::Error::from(std::io::ErrorKind::InvalidInput)));
         }
-        // SAFETY: the map is only read. Somebody who shortens the file while it is mapped can end this process (SIGBUS);
-        // models run in a worker of their own so that this harms nobody else, and modules are mounted read-only.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let map = MappedFile::new(&file).map_err(io)?;
         let (header_bytes, header) = SafeTensors::read_metadata(&map).map_err(|e| refuse("header", e.into()))?;
         // The header's length stands before it in eight bytes.
         let data = header_bytes + size_of::<u64>();
@@ -140,9 +138,9 @@ impl Checkpoint {
         self.shards.len()
     }
 
-    /// The types of all tensors, by their names.
-    pub fn types(&self) -> impl ExactSizeIterator<Item = String> {
-        self.tensors.values().map(|place| format!("{:?}", place.dtype))
+    /// The types of all tensors by name, and how many bytes each has.
+    pub fn types(&self) -> impl ExactSizeIterator<Item = (String, usize)> {
+        self.tensors.values().map(|place| (format!("{:?}", place.dtype), place.bytes.len()))
     }
 
     /// Whether there is a tensor of this name.
@@ -152,6 +150,12 @@ impl Checkpoint {
 
     /// The type and bytes of the tensor of this name, if it has this shape.
     pub fn tensor(&self, name: &str, expected: &[usize]) -> Result<(TensorType, &[u8]), CheckpointError> {
+        let (kind, map, bytes) = self.place(name, expected)?;
+        Ok((kind, map.get(bytes).unwrap_or_default()))
+    }
+
+    /// The type of the tensor of this name, the file that it lies in and where, if it has this shape.
+    pub(crate) fn place(&self, name: &str, expected: &[usize]) -> Result<(TensorType, &MappedFile, Range<usize>), CheckpointError> {
         let item = || format!("tensor {name:?}");
         let Some(place) = self.tensors.get(name) else {
             return Err(CheckpointError::new(self.folder.clone(), item(), CheckpointProblem::Missing));
@@ -168,7 +172,7 @@ impl Checkpoint {
             Dtype::BF16 => TensorType::BF16,
             other => return Err(refuse(CheckpointProblem::Type(format!("{other:?}")))),
         };
-        Ok((kind, shard.map.get(place.bytes.clone()).unwrap_or_default()))
+        Ok((kind, &shard.map, place.bytes.clone()))
     }
 }
 

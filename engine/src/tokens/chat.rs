@@ -14,8 +14,10 @@ pub enum ChatStyle {
     ChatMl,
     /// Llama 3's header tokens.
     Llama3,
-    /// `[INST] … [/INST]`.
+    /// `[INST] … [/INST]` as text.
     Mistral,
+    /// The same as control tokens, which Mistral's files have from version 3 on.
+    MistralControl,
     /// No template: the model continues the prompt.
     Plain,
 }
@@ -40,6 +42,8 @@ impl ChatStyle {
             Self::ChatMl
         } else if has(&["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]) {
             Self::Llama3
+        } else if has(&["[INST]", "[/INST]"]) {
+            Self::MistralControl
         } else if template.contains("[INST]") {
             Self::Mistral
         } else {
@@ -79,6 +83,7 @@ impl ChatStyle {
                 Text("\n\n".into()),
             ],
             Self::Mistral => vec![Text(format!("[INST] {prompt} [/INST]"))],
+            Self::MistralControl => vec![Control("[INST]"), Text(prompt.to_string()), Control("[/INST]")],
             Self::Plain => vec![Text(prompt.to_string())],
         }
     }

@@ -146,6 +146,11 @@ impl Steps {
         Ok(Self { spelling, first: build(pre_tokenizer)?, later, adds_space })
     }
 
+    /// Whether pieces get a space before a text that nothing precedes, and before no other.
+    pub(super) fn only_first_has_space(&self) -> bool {
+        self.spelling == Spelling::Pieces && self.later.is_some()
+    }
+
     /// The tokens of a text; `first` where nothing stands before it.
     pub(super) fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError> {
         let pipeline = if first { &self.first } else { self.later.as_ref().unwrap_or(&self.first) };

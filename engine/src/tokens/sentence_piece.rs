@@ -204,4 +204,25 @@ mod tests {
         let texts: Vec<_> = ids.iter().map(|&id| tokenizer.vocabulary.get(id).unwrap().0).collect();
         assert_eq!(texts, ["<s>", "<|user|>", "▁abc", "<|end|>", "<|assistant|>"]);
     }
+
+    #[test]
+    fn mistrals_markers_are_control_tokens_where_the_file_has_them() {
+        let mut writer = writer();
+        writer.string("tokenizer.chat_template", "[INST] {{ prompt }} [/INST]");
+        let texts = |writer: &GgufWriter| {
+            let tokenizer = Tokenizer::from_gguf(&open(writer)).unwrap();
+            let ids = tokenizer.encode_chat("abc").unwrap();
+            ids.iter().map(|&id| tokenizer.vocabulary.get(id).unwrap().0.to_string()).collect::<Vec<_>>()
+        };
+        // Without Phi-3's controls, so that the template decides.
+        let mut tokens: Vec<String> =
+            open(&writer).strings("tokenizer.ggml.tokens").unwrap().unwrap().iter().map(|t| t.replace('|', "!")).collect();
+        writer.strings("tokenizer.ggml.tokens", &tokens);
+        assert!(texts(&writer).len() > 10, "markers are spelled");
+        let last = tokens.len() - 2;
+        tokens[last] = "[INST]".into();
+        tokens[last + 1] = "[/INST]".into();
+        writer.strings("tokenizer.ggml.tokens", &tokens);
+        assert_eq!(texts(&writer), ["<s>", "[INST]", "▁abc", "[/INST]"]);
+    }
 }

@@ -1,8 +1,8 @@
-"""Writes tokens/: three small tokenizers, and what transformers makes of a thousand texts in ten scripts with them (tokens.rs).
+"""Writes tokens/: five small tokenizers, and what transformers makes of a thousand texts in ten scripts with them (tokens.rs).
 
 What is true of them:
-  * `llama` is SentencePiece BPE with byte fallback, as Llama 2, Mistral and Phi-3 have it; `llama-bpe` and `qwen2` are byte-level
-    BPE cut into words by Llama 3's and Qwen's patterns. Each is trained here on other texts of the same kind.
+  * `llama` is SentencePiece BPE with byte fallback, as Llama 2, Mistral and Phi-3 have it; `llama-bpe`, `qwen2`, `gpt-2` and `gpt-4o`
+    are byte-level BPE cut into words by Llama 3's, Qwen's, GPT-2's and GPT-4o's (Phi-4-mini's) patterns. Each is trained here on other texts of the same kind.
   * Each lies there twice: as `tokenizer.json`, as transformers saves it, and as `tokens.gguf`, as gguf-py writes it from the
     same vocabulary (without tensors).
   * Texts are put together from what CLDR says of territories, languages, currencies and dates, in the languages of ten scripts and
@@ -34,6 +34,8 @@ LANGUAGES = {"Latin": ["en", "de", "fr", "vi", "tr"], "Greek": ["el"], "Cyrillic
              "Thai": ["th"], "Georgian": ["ka"], "Armenian": ["hy"], "Han": ["zh", "zh_Hant"], "Kana": ["ja"], "Hangul": ["ko"], "Tamil": ["ta"], "Bengali": ["bn"]}
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
+         r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 HARD = ["", " ", "  ", "   a", "a   ", "\n", "\n\n\n", "\r\n\r\nx", "\t\tx\ty", " \n \n a", "a\u00a0b\u3000c\u2028d\u2029e\u0085f", "x\u200by\ufeffz", "\u0000\u0001\u001f\u007f",
         "<s>", "</s>", "<unk>", "a<s>b</s> <|end|><|user|>\n<|im_start|>", "<0x41><0x0A>", "▁a▁▁b ▁", "Ġhello Ċ", "I'm you're they'VE it'S we'Ll 'Tis o'clock 'S", "don’t",
         "0123456789", "1", "12 345 6789 01234", "3.14159 -2,5e10 0xFF 1/2 ½ Ⅷ ٣٤٥ 一二三 ८९ ๑๒", "$100 €5 £ ¥ ₹ ₿ 50% ‰", "a" * 300, "ab" * 150, "!" * 70, " " * 100, "\n" * 50, "哈" * 60,
@@ -126,7 +128,9 @@ def sentence_piece(corpus):
 def byte_level(corpus, name, pattern, normalizer, whole_words):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    # GPT-2's pattern is the one that the step itself has.
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
+    tokenizer.pre_tokenizer = bytes_ if pattern is None else pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), bytes_])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=2000, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
     model = json.loads(tokenizer.to_str())["model"]
@@ -154,7 +158,8 @@ def main():
     # Scripts beside each other, and pieces of hard texts in easy ones.
     texts += [rng.choice(["", " ", "\n"]).join([pick(rng.choice(list(LANGUAGES)))[:40], rng.choice(HARD)[:30], pick(rng.choice(list(LANGUAGES)))[:40]]) for _ in range(150)]
     llama, own = sentence_piece([text for text in corpus if text.strip()])
-    fast = {"llama": llama, "llama-bpe": byte_level(corpus, "llama-bpe", LLAMA3, None, True), "qwen2": byte_level(corpus, "qwen2", QWEN2, normalizers.NFC(), False)}
+    fast = {"llama": llama, "llama-bpe": byte_level(corpus, "llama-bpe", LLAMA3, None, True), "qwen2": byte_level(corpus, "qwen2", QWEN2, normalizers.NFC(), False),
+            "gpt-2": byte_level(corpus, "gpt-2", None, None, False), "gpt-4o": byte_level(corpus, "gpt-4o", GPT4O, None, True)}
     lines, differ = [], []
     for text in texts:
         ids = {name: tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] for name, tokenizer in fast.items()}

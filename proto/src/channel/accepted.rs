@@ -39,6 +39,8 @@ pub struct TcpFigures {
     pub srtt: Duration,
     /// Its mean deviation.
     pub rttvar: Duration,
+    /// The shortest one lately.
+    pub min_rtt: Duration,
     /// Bytes per second that were delivered to the peer; `None` if the application, not the network, set the pace.
     pub delivered_bytes_per_s: Option<f64>,
 }
@@ -82,6 +84,7 @@ mod offset {
     pub(super) const FLAGS: usize = 7;
     pub(super) const RTT_US: usize = 68;
     pub(super) const RTTVAR_US: usize = 72;
+    pub(super) const MIN_RTT_US: usize = 148;
     pub(super) const DELIVERY_RATE: usize = 160;
     pub(super) const END: usize = 168;
 }
@@ -105,11 +108,12 @@ fn figures(info: &[u8]) -> Option<TcpFigures> {
     let u32_at = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
     let srtt = Duration::from_micros(u32_at(offset::RTT_US)?.into());
     let rttvar = Duration::from_micros(u32_at(offset::RTTVAR_US)?.into());
-    // A kernel before 4.9 has no rate.
+    // A kernel before 4.6 does not say which was the shortest, one before 4.9 has no rate.
+    let min_rtt = u32_at(offset::MIN_RTT_US).map_or(srtt, |us| Duration::from_micros(us.into()));
     let rate = info.get(offset::DELIVERY_RATE..offset::END).and_then(|b| Some(u64::from_ne_bytes(b.try_into().ok()?)));
     let limited_by_application = info.get(offset::FLAGS)? & 1 != 0;
     let delivered_bytes_per_s = rate.filter(|rate| *rate > 0 && !limited_by_application).map(|rate| rate as f64);
-    (!srtt.is_zero()).then_some(TcpFigures { srtt, rttvar, delivered_bytes_per_s })
+    (!srtt.is_zero()).then_some(TcpFigures { srtt, rttvar, min_rtt, delivered_bytes_per_s })
 }
 
 /// The other end of whatever socket has this number now.
@@ -165,10 +169,11 @@ mod tests {
         info[offset::RTT_US..][..4].copy_from_slice(&20_000u32.to_ne_bytes());
         info[offset::RTTVAR_US..][..4].copy_from_slice(&5_000u32.to_ne_bytes());
         info[offset::DELIVERY_RATE..].copy_from_slice(&12_500_000u64.to_ne_bytes());
-        let (srtt, rttvar) = (Duration::from_millis(20), Duration::from_millis(5));
-        assert_eq!(figures(&info), Some(TcpFigures { srtt, rttvar, delivered_bytes_per_s: Some(12.5e6) }));
+        info[offset::MIN_RTT_US..][..4].copy_from_slice(&11_000u32.to_ne_bytes());
+        let (srtt, rttvar, min_rtt) = (Duration::from_millis(20), Duration::from_millis(5), Duration::from_millis(11));
+        assert_eq!(figures(&info), Some(TcpFigures { srtt, rttvar, min_rtt, delivered_bytes_per_s: Some(12.5e6) }));
         info[offset::FLAGS] = 1;
-        assert_eq!(figures(&info), Some(TcpFigures { srtt, rttvar, delivered_bytes_per_s: None }));
+        assert_eq!(figures(&info), Some(TcpFigures { srtt, rttvar, min_rtt, delivered_bytes_per_s: None }));
         assert_eq!(figures(&info[..104]).map(|f| f.delivered_bytes_per_s), Some(None), "an old kernel");
         assert_eq!(figures(&[0; 8]), None);
     }

@@ -169,6 +169,8 @@ fn report_to_wire(report: &FirstPassReport) -> wire::FirstPassReport {
         why: report.why.clone(),
         elapsed_ms: report.elapsed_ms,
         partial: report.partial.clone(),
+        mean_entropy: report.mean_entropy,
+        calibration: report.calibration.clone().unwrap_or_default(),
     }
 }
 
@@ -191,6 +193,8 @@ fn report_from_wire(report: &wire::FirstPassReport) -> Result<FirstPassReport, F
         why: report.why.clone(),
         elapsed_ms: report.elapsed_ms,
         partial: report.partial.clone(),
+        mean_entropy: report.mean_entropy,
+        calibration: text(&report.calibration),
     })
 }
 
@@ -211,7 +215,14 @@ mod tests {
             priority: 7,
             budget_ms: DEFAULT_BUDGET_MS,
             offload: OffloadFlag::ALL.to_vec(),
-            first_pass: Some(FirstPassReport { tokens: 3, mean_logprob: Some(-0.5), why: "unsure".into(), ..FirstPassReport::default() }),
+            first_pass: Some(FirstPassReport {
+                tokens: 3,
+                mean_logprob: Some(-0.5),
+                mean_entropy: Some(1.5),
+                calibration: Some("from 9 graded prompts".into()),
+                why: "unsure".into(),
+                ..FirstPassReport::default()
+            }),
             traceparent: None,
             prompt: "what language is this".into(),
             inputs: vec![Input {

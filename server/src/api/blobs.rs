@@ -1,6 +1,7 @@
 //! Bytes by digest: inputs down to nodes, answers up to the disk, spooled results through the relay; and chunks.
 
 use super::{Caller, fault_status, store_status};
+use crate::blobs::BlobSink;
 use crate::fleet::NodeCommand;
 use crate::relay::Receivers;
 use crate::world::World;
@@ -25,6 +26,8 @@ const PART_BYTES: usize = 256 * 1024;
 const RELAY_TIMEOUT: Duration = Duration::from_secs(15);
 /// A transfer of fewer bytes says nothing of the line's rate.
 const TELLING_BYTES: u64 = 512 << 10;
+/// So much of a blob may still be on its way when its last part has been handed over: it does not count toward the rate.
+const UNDER_WAY_BYTES: u64 = 4 << 20;
 /// The largest result a node may send, bytes.
 const MAX_RESULT_BYTES: u64 = 4 << 30;
 
@@ -81,10 +84,13 @@ impl Blobs for BlobService {
         let (sender, stream) = mpsc::channel(8);
         let service = self.clone();
         tokio::spawn(async move {
-            if let Err(fault) = service.send_blob(digest, message.offset, &sender).await {
-                let _ = sender.send(Err(status_of(&fault))).await;
-            } else if let Some(rate) = socket.and_then(|s| s.figures()).and_then(|f| f.delivered_bytes_per_s) {
-                service.0.fleet.went_down(node, rate);
+            let begun = Instant::now();
+            match service.send_blob(digest, message.offset, &sender).await {
+                Ok(sent) => {
+                    let kernel = socket.and_then(|s| s.figures()).and_then(|f| f.delivered_bytes_per_s);
+                    service.0.fleet.went_down(node, rate_down(sent.bytes, begun.elapsed()), kernel, sent.relayed);
+                }
+                Err(fault) => drop(sender.send(Err(status_of(&fault))).await),
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -104,12 +110,12 @@ impl BlobService {
 
     /// A blob goes to the disk, durable before the reply.
     async fn keep(&self, digest: Digest, size: u64, first: Vec<u8>, mut parts: Streaming<BlobPart>) -> Result<(), Status> {
-        let mut writer = self.0.blobs.writer(digest, size).map_err(fault_status)?;
-        writer.write(&first).map_err(fault_status)?;
+        let mut sink = BlobSink::new(self.0.blobs.writer(digest, size).map_err(fault_status)?);
+        sink.write(Bytes::from(first)).await.map_err(fault_status)?;
         while let Some(part) = parts.message().await? {
-            writer.write(&part.data).map_err(fault_status)?;
+            sink.write(Bytes::from(part.data)).await.map_err(fault_status)?;
         }
-        writer.finish().map_err(fault_status)
+        sink.finish().await.map_err(fault_status)
     }
 
     /// What a node that leaves holds goes to the disk, and to whoever waits for it.
@@ -150,25 +156,35 @@ impl BlobService {
         Ok(())
     }
 
-    async fn send_blob(&self, digest: Digest, mut offset: u64, to: &mpsc::Sender<Result<BlobPart, Status>>) -> Result<(), Fault> {
+    async fn send_blob(&self, digest: Digest, offset: u64, to: &mpsc::Sender<Result<BlobPart, Status>>) -> Result<Sent, Fault> {
         let part = |data: Vec<u8>| Ok(BlobPart { header: None, data });
         if self.0.blobs.contains(&digest) {
-            loop {
-                let data = self.0.blobs.read(&digest, offset, PART_BYTES)?;
-                offset += data.len() as u64;
-                if data.is_empty() || to.send(part(data)).await.is_err() {
-                    return Ok(());
-                }
-            }
+            return self.send_kept(digest, offset, to).await;
         }
         let tag = self.0.store.tag_by_digest(digest).await.map_err(|e| crate::init::store_fault(&e))?;
         let tag = tag.ok_or_else(|| Fault::new(FaultCode::NotFound, "no such blob").at(digest))?;
         if let Some(bytes) = tag.inline {
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
             let _ = to.send(part(bytes[from..].to_vec())).await;
-            return Ok(());
+            return Ok(Sent { bytes: 0, relayed: false });
         }
         self.send_relayed(digest, &tag.holders, offset, to).await
+    }
+
+    /// A blob on the server's disk. It is read where the disk's pauses hold up nobody else.
+    async fn send_kept(&self, digest: Digest, offset: u64, to: &mpsc::Sender<Result<BlobPart, Status>>) -> Result<Sent, Fault> {
+        let mut at = offset;
+        loop {
+            let blobs = self.0.blobs.clone();
+            let read = tokio::task::spawn_blocking(move || blobs.read(&digest, at, PART_BYTES));
+            let data = read
+                .await
+                .map_err(|e| Fault::new(FaultCode::Internal, format!("the blob cannot be read: {e}")).at(digest))??;
+            at += data.len() as u64;
+            if data.is_empty() || to.send(Ok(BlobPart { header: None, data })).await.is_err() {
+                return Ok(Sent { bytes: at - offset, relayed: false });
+            }
+        }
     }
 
     async fn send_relayed(
@@ -177,26 +193,40 @@ impl BlobService {
         holders: &[NodeId],
         offset: u64,
         to: &mpsc::Sender<Result<BlobPart, Status>>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Sent, Fault> {
         let (mut parts, first) = self.0.relay.wait(digest);
         let gone = || Fault::new(FaultCode::NotFound, "no connected node has this blob").at(digest);
         if first && !holders.iter().any(|node| self.0.fleet.tell(*node, NodeCommand::SendBlob(digest))) {
             return Err(gone());
         }
-        let mut skip = offset;
+        let (mut skip, mut sent) = (offset, Sent { bytes: 0, relayed: true });
         let mut next = tokio::time::timeout(RELAY_TIMEOUT, parts.recv()).await.map_err(|_| gone())?;
         while let Some(part) = next {
             let mut data = part?;
             let skipped = data.len().min(usize::try_from(skip).unwrap_or(usize::MAX));
             skip -= skipped as u64;
             let data = data.split_off(skipped);
+            sent.bytes += data.len() as u64;
             if !data.is_empty() && to.send(Ok(BlobPart { header: None, data: data.to_vec() })).await.is_err() {
-                return Ok(());
+                return Ok(sent);
             }
             next = parts.recv().await;
         }
-        Ok(())
+        Ok(sent)
     }
+}
+
+/// What was handed over to a connection.
+#[derive(Clone, Copy)]
+struct Sent {
+    bytes: u64,
+    /// It came from another node, perhaps slower than this one takes it.
+    relayed: bool,
+}
+
+/// The rate at which a node took a blob, bytes per second; `None` for one that says nothing of it.
+fn rate_down(bytes: u64, took: Duration) -> Option<f64> {
+    (bytes >= 2 * UNDER_WAY_BYTES).then(|| (bytes - UNDER_WAY_BYTES) as f64 / took.as_secs_f64().max(1e-6))
 }
 
 #[tonic::async_trait]

@@ -1,7 +1,7 @@
 //! A submission as it comes in: the envelope first, then the inputs' bytes, straight to the disk under their digests.
 
 use super::{Caller, fault_status};
-use crate::blobs::Blobs;
+use crate::blobs::{BlobSink, Blobs};
 use bytes::Bytes;
 use ouro_common::envelope::{Envelope, INLINE_TAG_BYTES, Principal};
 use ouro_common::error::{Fault, FaultCode};
@@ -41,22 +41,25 @@ pub(super) async fn receive_inputs(blobs: &Blobs, envelope: &Envelope, parts: &m
     let total = envelope.inputs.iter().map(|i| i.size_bytes).sum::<u64>() + envelope.prompt.len() as u64;
     blobs.admit(total).map_err(fault_status)?;
     if envelope.prompt.len() > INLINE_TAG_BYTES {
-        let bytes = envelope.prompt.as_bytes();
-        blobs.put(Digest::blake3(bytes), bytes).map_err(fault_status)?;
+        let prompt = Bytes::copy_from_slice(envelope.prompt.as_bytes());
+        let writer = blobs.writer(Digest::blake3(&prompt), prompt.len() as u64).map_err(fault_status)?;
+        let mut sink = BlobSink::new(writer);
+        sink.write(prompt).await.map_err(fault_status)?;
+        sink.finish().await.map_err(fault_status)?;
     }
     let mut rest = Bytes::new();
     for input in &envelope.inputs {
-        let mut writer = blobs.writer(input.digest, input.size_bytes).map_err(fault_status)?;
+        let mut sink = BlobSink::new(blobs.writer(input.digest, input.size_bytes).map_err(fault_status)?);
         let mut left = input.size_bytes;
         while left > 0 {
             if rest.is_empty() {
                 rest = next_bytes(parts).await?;
             }
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
-            writer.write(&rest.split_to(take)).map_err(fault_status)?;
+            sink.write(rest.split_to(take)).await.map_err(fault_status)?;
             left -= take as u64;
         }
-        writer.finish().map_err(fault_status)?;
+        sink.finish().await.map_err(fault_status)?;
     }
     if !rest.is_empty() {
         return Err(fault_status(Fault::new(FaultCode::DigestMismatch, "more bytes came than the inputs announced")));

@@ -114,6 +114,7 @@ async fn open(
     };
     let _ = down.send(Ok(ServerMessage { body: Some(Body::Welcome(welcome)) })).await;
     world.fleet.open(node, Entry { epoch, run, socket }, commands, world.store.now());
+    world.absences.returned(node, world.store.now());
     world.fleet.ping_all(rand::random);
     world.node_changed(node);
     let restarted = previous.is_some_and(|(previous_run, _)| previous_run != run);
@@ -268,7 +269,9 @@ async fn receive_up(world: Arc<World>, node: NodeId, epoch: u64, mut up: Streami
     while results.next().await.is_some() {}
     drop(results);
     tracing::info!(%node, epoch, why = end.words(), "a session ended");
-    world.fleet.close(node, epoch, end.words());
+    if world.fleet.close(node, epoch, end.words()) {
+        world.absences.left(node, world.store.now());
+    }
     if let Err(error) = world.store.close_session(node, epoch, end).await {
         tracing::warn!(%node, %error, "the end of a session could not be recorded");
     }

@@ -1,16 +1,15 @@
 //! Once a second: silent sessions, lost nodes, deadlines, attempts that a node was not told of, and what can be forgotten.
 
 use super::place::stop_attempts;
+use crate::absences::GRACE;
 use crate::fleet::{NodeCommand, SILENT_AFTER, SUSPECT_AFTER};
-use crate::store::{SessionEnd, StoreError};
+use crate::store::{LessonRecord, SessionEnd, StoreError};
 use crate::world::World;
 use ouro_common::clock::Instant;
 use ouro_common::step::{AdminState, LossReason};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// A node that holds a step and whose connection broke has so long to come back.
-const GRACE: Duration = Duration::from_secs(3);
 /// After this process started, nodes of its predecessor have so long to come back.
 const START_GRACE: Duration = Duration::from_secs(90);
 /// How often nodes are pinged.
@@ -23,6 +22,8 @@ const KEEP_TAGS: Duration = Duration::from_secs(3600);
 const KEEP_TRACES: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Requests that end or are collected in one pass.
 const BATCH: usize = 256;
+/// How often it is kept what runs have taught. A process that is killed forgets as much.
+const KEEP_LESSONS_EVERY: Duration = Duration::from_secs(30);
 
 /// What the sweep remembers between its rounds.
 #[derive(Default)]
@@ -30,6 +31,7 @@ pub(super) struct Sweeper {
     started: Option<Instant>,
     pinged: Instant,
     collected: Instant,
+    lessons_kept: Instant,
 }
 
 impl Sweeper {
@@ -63,8 +65,22 @@ impl Sweeper {
             self.collected = now;
             collect(world).await?;
         }
+        if now.since(self.lessons_kept) >= KEEP_LESSONS_EVERY {
+            self.lessons_kept = now;
+            keep_lessons(world).await?;
+        }
         Ok(())
     }
+}
+
+/// Keeps what runs have taught since the last time, if they have.
+pub(super) async fn keep_lessons(world: &World) -> Result<(), StoreError> {
+    let unkept = world.lessons.lock().unwrap_or_else(PoisonError::into_inner).take_unkept();
+    if unkept.is_empty() {
+        return Ok(());
+    }
+    let record = |(node, container, residuals)| LessonRecord { node, container, residuals };
+    world.store.keep_lessons(unkept.into_iter().map(record).collect()).await
 }
 
 /// The keys have changed: nodes judge their modules anew and announce what follows.
@@ -83,10 +99,12 @@ async fn release_lost(world: &World, uptime: Duration) -> Result<(), StoreError>
         return Ok(());
     }
     let nodes = world.store.nodes().await?;
+    let (connected, now) = (world.fleet.connected().len(), world.store.now());
     for node in lost {
         let session = nodes.iter().find(|n| n.id == node).and_then(|n| n.session.as_ref());
         let of_predecessor = session.is_some_and(|s| s.instance != world.instance);
-        if of_predecessor && uptime < START_GRACE {
+        let waits = world.absences.stays(node, connected, now);
+        if waits || (of_predecessor && uptime < START_GRACE) {
             continue;
         }
         for key in world.store.release_attempts(node, LossReason::NodeLost, &[]).await? {

@@ -33,6 +33,8 @@ pub struct Lessons {
     runtimes: BTreeMap<Digest, Runtime>,
     peers: BTreeMap<(Class, Digest), Peers>,
     moved: BTreeSet<(Class, Digest)>,
+    /// Pairs that have learnt something that is not kept yet.
+    unkept: BTreeSet<(NodeId, Digest)>,
     count: u64,
 }
 
@@ -45,7 +47,12 @@ impl Lessons {
         class: Class,
         offers: impl Iterator<Item = (Digest, Runtime)>,
     ) -> BTreeMap<Digest, Residuals> {
-        self.classes.insert(node, class);
+        if self.classes.insert(node, class) != Some(class) {
+            // What an earlier process learnt of it counts for its class from now on.
+            for (container, residuals) in self.own.get(&node).cloned().unwrap_or_default() {
+                self.count_in(node, class, container, residuals);
+            }
+        }
         let mut known = self.own.get(&node).cloned().unwrap_or_default();
         let mut apart: Vec<(Runtime, Residuals)> = vec![];
         for (container, runtime) in offers {
@@ -80,6 +87,26 @@ impl Lessons {
         });
         let after = before.learn(predicted, actual);
         self.own.entry(node).or_default().insert(container, after);
+        self.unkept.insert((node, container));
+        self.count_in(node, class, container, after);
+    }
+
+    /// Takes up what an earlier process kept.
+    pub(crate) fn restore(&mut self, kept: impl IntoIterator<Item = (NodeId, Digest, Residuals)>) {
+        for (node, container, residuals) in kept {
+            self.own.entry(node).or_default().insert(container, residuals);
+        }
+    }
+
+    /// What was learnt since this was asked last, to be kept.
+    pub(crate) fn take_unkept(&mut self) -> Vec<(NodeId, Digest, Residuals)> {
+        let unkept = std::mem::take(&mut self.unkept);
+        let own = |(node, container): (NodeId, Digest)| Some((node, container, *self.own.get(&node)?.get(&container)?));
+        unkept.into_iter().filter_map(own).collect()
+    }
+
+    /// A node's word about a container becomes one of its class.
+    fn count_in(&mut self, node: NodeId, class: Class, container: Digest, after: Residuals) {
         self.count += 1;
         let peers = self.peers.entry((class, container)).or_default();
         peers.nodes.insert(node, (self.count, after));
@@ -206,6 +233,23 @@ mod tests {
         teach(&mut lessons, 2, 1, 1.0, 60);
         teach(&mut lessons, 3, 1, 1.0, 60);
         assert!((pre(&mut lessons, 9, 1) - 1.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn what_was_kept_is_known_to_the_next_process_and_to_the_class() {
+        let mut before = Lessons::default();
+        teach(&mut before, 1, 1, 3.0, 60);
+        teach(&mut before, 2, 1, 3.0, 60);
+        let kept = before.take_unkept();
+        assert_eq!((kept.len(), before.take_unkept().len()), (2, 0));
+        let mut after = Lessons::default();
+        after.restore(kept);
+        assert!((pre(&mut after, 1, 1) - 3.0).abs() < 0.05);
+        assert!(after.have_met(node(2), &container(1)));
+        assert!(pre(&mut after, 9, 1) < 2.0, "the second has not come yet");
+        corrections(&mut after, 2);
+        assert!((pre(&mut after, 9, 1) - 3.0).abs() < 0.05);
+        assert!(after.take_unkept().is_empty(), "nothing is new");
     }
 
     #[test]

@@ -67,6 +67,14 @@ pub(crate) fn free_in_s(ends_s: &mut [f64], slots: u32) -> f64 {
     if end.is_finite() { end.max(0.0) } else { 0.0 }
 }
 
+/// However much of a processor others use, whoever comes gets turns: they keep this share from a step at most.
+const MOST_TAKEN: f64 = 0.8;
+
+/// The share of its processors that a node may use at all.
+fn allowed_share(node: &NodeState) -> f64 {
+    node.readings.processor_share.filter(|share| *share > 0.0 && *share <= 1.0).unwrap_or(1.0)
+}
+
 /// A node's factors as they are believed now; idle, on its CPU, without the cost of a loss.
 pub(crate) fn node_factors(node: &NodeState, stand_ins: &StandIns<'_>, unknown: &mut UnknownSet) -> NodeFactors {
     let class = Class::of(node.profile.as_deref());
@@ -84,7 +92,8 @@ pub(crate) fn node_factors(node: &NodeState, stand_ins: &StandIns<'_>, unknown: 
             up_bytes_per_s: figure(Factor::Up),
         },
         clock_cap: figure(Factor::ClockCap),
-        foreign_load: figure(Factor::ForeignLoad),
+        // What a limit keeps from the node is as good as used by others, but nobody can claim it back.
+        foreign_load: figure(Factor::ForeignLoad).min(MOST_TAKEN).max(1.0 - allowed_share(node)),
         free_in_s: 0.0,
         mtbf_s: class.mtbf_s(),
         retry_s: 0.0,
@@ -177,6 +186,21 @@ pub fn display_indexes(nodes: &[Arc<NodeState>]) -> Vec<(NodeId, Option<f64>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_the_processor_counts_like_the_load_of_others_and_no_more_than_it() {
+        let node = |load: f64, share: Option<f64>| {
+            let mut node = NodeState::clone(&crate::scheduler::fleet::node(1));
+            (node.readings.foreign_load, node.readings.processor_share) = (Some(load), share);
+            let (nodes, figures) = (vec![Arc::new(node)], RefCell::default());
+            node_factors(&nodes[0], &StandIns::new(&nodes, &figures), &mut UnknownSet::default()).foreign_load
+        };
+        assert_eq!((node(0.2, None), node(0.2, Some(0.25)), node(0.78, Some(0.25))), (0.2, 0.75, 0.78));
+        assert_eq!((node(1.0, None), node(1.0, Some(0.05))), (0.8, 0.95), "others give way to who comes, a limit does not");
+        for bad in [f64::NAN, 0.0, -1.0, 2.0] {
+            assert_eq!(node(0.2, Some(bad)), 0.2, "{bad}");
+        }
+    }
 
     #[test]
     fn a_step_waits_for_the_attempt_that_leaves_it_a_slot() {

@@ -51,7 +51,8 @@ macro_rules! conformance_suite {
                 a_power_cut_is_no_evidence, who_reboots_first_of_many_is_cleared_later, poison_is_kept_away_until_it_is_released,
                 a_suspect_step_runs_alone, a_copy_is_told_from_a_restart, operators_decide_about_nodes, events_are_read_on_from_a_cursor,
                 what_a_leaving_node_holds_alone_is_known, a_gate_is_told_to_the_fleet_and_to_the_work_there;
-            survival: what_was_acknowledged_is_there_after_a_restart, the_clock_goes_on_after_a_restart;
+            survival: what_was_acknowledged_is_there_after_a_restart, the_clock_goes_on_after_a_restart,
+                what_was_learnt_is_there_after_a_restart;
         }
         #[test]
         fn random_interleavings_keep_the_rules() {

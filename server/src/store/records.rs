@@ -7,6 +7,7 @@ use ouro_common::document::{TraceDocument, TraceEvent};
 use ouro_common::envelope::Envelope;
 use ouro_common::envelope::Principal;
 use ouro_common::id::{AgentRunId, AttemptKey, BootId, Digest, InstanceId, Name, NodeId, RequestId};
+use ouro_common::mfpi::Residuals;
 use ouro_common::module::Announcement;
 use ouro_common::plan::Step;
 use ouro_common::step::{AdminState, NodeDeed, RequestState, StepVerdict};
@@ -368,6 +369,17 @@ pub struct PlacedAttempt {
     pub node_name: String,
     /// Whether the node has it still.
     pub live: bool,
+}
+
+/// What runs taught of a container on a node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LessonRecord {
+    /// The node.
+    pub node: NodeId,
+    /// The container.
+    pub container: Digest,
+    /// The corrections of its predictions.
+    pub residuals: Residuals,
 }
 
 /// How far a request is.

@@ -18,6 +18,7 @@ mod durability;
 mod ends;
 mod identity;
 mod journal;
+mod lessons;
 mod nodes;
 mod plans;
 mod plugged;

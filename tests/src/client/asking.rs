@@ -18,7 +18,7 @@ use ouro_proto::wire::{
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
@@ -72,13 +72,26 @@ impl Asking {
     /// # Errors
     /// What the server says; also when the stream ends before the request.
     pub async fn finished(&self, id: RequestId) -> Result<ResultDocument, Fault> {
+        Ok(self.listen(id).await?.1)
+    }
+
+    /// The same, and when the first piece of its answer came, if it came in pieces.
+    ///
+    /// # Errors
+    /// As [`finished`](Self::finished).
+    pub async fn listen(&self, id: RequestId) -> Result<(Option<Instant>, ResultDocument), Fault> {
         let watch = WatchRequest { request: id.to_string(), after: 0 };
         let mut events = self.requests().watch(watch).await.map_err(|s| fault_of(&s))?.into_inner();
+        let mut first = None;
         while let Some(event) = events.message().await.map_err(|s| fault_of(&s))? {
-            if let Some(watch_event::Body::Finished(finished)) = event.body {
-                // Heard to its end: streams that are dropped before count against the connection.
-                events.message().await.map_err(|s| fault_of(&s))?;
-                return read_document(finished.result.as_ref(), "ouroboros.result/1");
+            match event.body {
+                Some(watch_event::Body::Chunk(_)) => drop(first.get_or_insert_with(Instant::now)),
+                Some(watch_event::Body::Finished(finished)) => {
+                    // Heard to its end: streams that are dropped before count against the connection.
+                    events.message().await.map_err(|s| fault_of(&s))?;
+                    return Ok((first, read_document(finished.result.as_ref(), "ouroboros.result/1")?));
+                }
+                _ => {}
             }
         }
         Err(Fault::new(FaultCode::Internal, "the stream ended before the request did").at(id))

@@ -190,6 +190,8 @@ fn first_pass() -> FirstPassReport {
         mean_logprob: Some(-1.824),
         min_logprob: Some(-7.1),
         p10_logprob: Some(-4.25),
+        mean_entropy: Some(2.031),
+        calibration: Some("from 664 graded prompts".into()),
         feature: Some("mean".into()),
         threshold: Some(-0.9),
         answered: false,

@@ -1,11 +1,14 @@
-//! Dot products with AVX2, for processors without AVX-512: the same plan in registers of half the width.
-//!
-//! Quants of 8 bits with an offset would overflow the 16-bit sums of pairs (255 · 127 · 2), so Q8_0 is multiplied as
-//! magnitudes, with the signs moved to the activations; 128 · 127 · 2 fits.
+//! Dot products of the K formats with AVX2, for processors without AVX-512: the same plan in registers of half the width, and
+//! what precedes the quants of Q4_K and Q5_K is unpacked for two blocks at once.
 
-use super::super::format::scales_and_minima;
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the same number counts registers, rows of activations and tables side by side"
+)]
+
 use super::super::{Activations, Format, Output};
-use super::{DOT_TOKENS, Rows, each_row};
+use super::avx2_small::small;
+use super::{AHEAD, DOT_TOKENS, each_row};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -30,7 +33,7 @@ pub(super) unsafe fn half_at(bytes: *const u8) -> f32 {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_up(v: __m256) -> f32 {
+pub(super) fn add_up(v: __m256) -> f32 {
     let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
     let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
     _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
@@ -92,159 +95,208 @@ pub(super) unsafe fn q6k_quants(block: *const u8) -> Quants {
     quants
 }
 
-/// What scales a block of a K format.
-#[derive(Clone, Copy)]
-pub(super) struct Scales {
-    /// A signed byte of scale for each 16 values; twice the same where the format has one for each 32.
-    pub(super) bytes: __m128i,
-    /// A 16-bit minimum for each 32; zero where the format has none.
-    pub(super) minima: __m128i,
-    pub(super) d: f32,
-    pub(super) least: f32,
-}
+/// For each of eight places of a 128-bit lane, where the bytes of a register come from.
+type Table = [[u8; 32]; 8];
 
-/// # Safety
-/// A whole block is there; so for the one below.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-pub(super) unsafe fn scales_of_32(block: *const u8) -> Scales {
-    // SAFETY: blocks begin with two halves and twelve bytes of scales.
-    let (packed, d, least) = unsafe { (block.add(4).cast::<[u8; 12]>().read(), half_at(block), half_at(block.add(2))) };
-    let (scales, minima) = scales_and_minima(&packed);
-    let eight = _mm_cvtsi64_si128(scales.cast_signed());
-    let minima = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(minima.cast_signed()));
-    Scales { bytes: _mm_unpacklo_epi8(eight, eight), minima, d, least }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-pub(super) unsafe fn scales_of_16(block: *const u8) -> Scales {
-    // SAFETY: a block ends with sixteen scales and a half.
-    let (bytes, d) = unsafe { (_mm_loadu_si128(block.add(192).cast()), half_at(block.add(208))) };
-    Scales { bytes, minima: _mm_setzero_si128(), d, least: 0.0 }
-}
-
-/// Which byte of scale belongs to each 16-bit pair of a register of 32 quants.
-static PICKS: [[u8; 16]; 8] = {
-    let mut picks = [[0; 16]; 8];
+/// The bytes that bring the word `i` of each 128-bit lane to all words of its lane.
+static WORD: Table = {
+    let mut picks = [[0; 32]; 8];
     let mut i = 0;
-    while i < 128 {
-        picks[i / 16][i % 16] = (i / 8) as u8;
+    while i < 256 {
+        picks[i / 32][i % 32] = (i / 32 * 2 + i % 2) as u8;
         i += 1;
     }
     picks
 };
 
-macro_rules! k_dot {
-    ($name:ident, $bytes:literal, $quants:ident, $scales:ident, $minima:literal) => {
-        /// `R` neighbouring rows with `M` rows of activations.
-        ///
-        /// # Safety
-        /// As for [`Rows`]: the rows, and the activations from `token` on, are there.
-        #[inline]
-        #[target_feature(enable = "avx2,f16c,fma")]
-        unsafe fn $name<const R: usize, const M: usize>(rows: Rows, x: &Activations, token: usize) -> [[f32; M]; R] {
-            let mut sums = [[_mm256_setzero_ps(); M]; R];
-            let mut below = [[_mm256_setzero_ps(); M]; R];
-            for index in 0..x.width / 256 {
-                for r in 0..R {
-                    // SAFETY: row `r` has `width / 256` blocks, and each row of activations as many groups of 256 values.
-                    unsafe {
-                        let block = rows.start.add(r * rows.bytes + index * $bytes);
-                        let next = block.wrapping_add(R * rows.bytes).cast::<i8>();
-                        _mm_prefetch::<_MM_HINT_T0>(next);
-                        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(64));
-                        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(128));
-                        let quants = $quants(block);
-                        let scales = $scales(block);
-                        let scale: [__m256i; 8] = std::array::from_fn(|i| {
-                            let picks = _mm_loadu_si128(PICKS[i].as_ptr().cast());
-                            _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales.bytes, picks))
-                        });
-                        for m in 0..M {
-                            let at = (token + m) * x.width + 256 * index;
-                            let values = x.quants.as_ptr().add(at).cast::<u8>();
-                            let mut sum = _mm256_setzero_si256();
-                            for i in 0..8 {
-                                let pairs = _mm256_maddubs_epi16(quants[i], load(values.add(32 * i)));
-                                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scale[i]));
-                            }
-                            let unit = *x.scales.as_ptr().add(at / 32);
-                            if $minima {
-                                let parts = _mm_loadu_si128(x.sums32.as_ptr().add(at / 32).cast());
-                                let minima = _mm256_zextsi128_si256(_mm_madd_epi16(scales.minima, parts));
-                                let minima = _mm256_cvtepi32_ps(minima);
-                                below[r][m] = _mm256_fmadd_ps(minima, _mm256_set1_ps(scales.least * unit), below[r][m]);
-                            } else {
-                                let parts = _mm256_loadu_si256(x.sums16.as_ptr().add(at / 16).cast());
-                                let words = _mm256_cvtepi8_epi16(scales.bytes);
-                                sum = _mm256_sub_epi32(sum, _mm256_slli_epi32::<5>(_mm256_madd_epi16(words, parts)));
-                            }
-                            sums[r][m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(scales.d * unit), sums[r][m]);
-                        }
-                    }
-                }
-            }
-            std::array::from_fn(|r| std::array::from_fn(|m| add_up(_mm256_sub_ps(sums[r][m], below[r][m]))))
-        }
-    };
-}
+/// Brings the even ones of sixteen bytes to the lower half and the odd ones to the upper.
+static EVEN_ODD: [u8; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15];
 
-k_dot!(q4k, 144, q4k_quants, scales_of_32, true);
-k_dot!(q5k, 176, q5k_quants, scales_of_32, true);
-k_dot!(q6k, 210, q6k_quants, scales_of_16, false);
-
-/// Four bits of each of 32 values, and the half that scales them.
-///
-/// # Safety
-/// A block of Q4_0 is there.
+/// Asks for the cache lines of `bytes` bytes from `block` on, [`AHEAD`] bytes on; past the end of the file it does nothing.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn q4_0_quants(block: *const u8) -> __m256i {
-    // SAFETY: 16 bytes follow the scale.
-    let q = unsafe { _mm_loadu_si128(block.add(2).cast()) };
-    _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(q), q), _mm256_set1_epi8(15))
+pub(super) fn prefetch(block: *const u8, bytes: usize) {
+    let next = block.wrapping_add(AHEAD).cast::<i8>();
+    let mut at = 0;
+    while at < bytes {
+        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(at));
+        at += 64;
+    }
 }
 
-macro_rules! small_dot {
-    ($name:ident, $bytes:literal, |$block:ident, $values:ident, $sum:ident| $product:expr) => {
-        /// # Safety
-        /// As for [`Rows`]: the rows, and the activations from `token` on, are there.
-        #[inline]
-        #[target_feature(enable = "avx2,f16c,fma")]
-        unsafe fn $name<const R: usize, const M: usize>(rows: Rows, x: &Activations, token: usize) -> [[f32; M]; R] {
-            let mut sums = [[_mm256_setzero_ps(); M]; R];
-            for index in 0..x.width / 32 {
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: row `r` has `width / 32` blocks, and each row of activations as many groups of 32 values.
-                    unsafe {
-                        let $block = rows.start.add(r * rows.bytes + index * $bytes);
-                        _mm_prefetch::<_MM_HINT_T0>($block.wrapping_add(R * rows.bytes).cast());
-                        let d = half_at($block);
-                        for (m, sum) in sums.iter_mut().enumerate() {
-                            let at = (token + m) * x.width + 32 * index;
-                            let ($values, $sum) = (load(x.quants.as_ptr().add(at).cast()), i32::from(*x.sums32.as_ptr().add(at / 32)));
-                            let unit = _mm256_set1_ps(d * *x.scales.as_ptr().add(at / 32));
-                            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps($product), unit, *sum);
-                        }
-                    }
-                }
-            }
-            std::array::from_fn(|r| sums[r].map(|sum| add_up(sum)))
+/// What scales up to two neighbouring blocks of Q4_K or Q5_K: a lane of 128 bits for each.
+struct Heads {
+    /// In each lane eight words of scale.
+    scales: __m256i,
+    /// In each lane eight words of minimum.
+    minima: __m256i,
+    /// For each block its unit of scale and its unit of minimum.
+    units: __m128,
+}
+
+/// # Safety
+/// So many blocks, each of `bytes` bytes, are there; one or two.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn heads(block: *const u8, bytes: usize, count: usize) -> Heads {
+    // SAFETY: a block begins with two halves and twelve bytes of scales; what is not there is read again from the last.
+    let at = |k: usize| unsafe { _mm_loadu_si128(block.add(k.min(count - 1) * bytes).cast()) };
+    let (first, second) = (at(0), at(1));
+    let packed = _mm256_set_m128i(second, first);
+    // The six bits of the first four scales and minima stand alone; the others are put together of four and two.
+    let (six, four, high) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+    let low = _mm256_srlv_epi32(_mm256_shuffle_epi32::<0b11_10_11_01>(packed), _mm256_set_epi32(4, 0, 0, 0, 4, 0, 0, 0));
+    let low = _mm256_and_si256(low, _mm256_set_epi32(four, six, four, six, four, six, four, six));
+    let top = _mm256_srli_epi32::<2>(_mm256_shuffle_epi32::<0b10_10_01_01>(packed));
+    let bytes = _mm256_or_si256(low, _mm256_and_si256(top, _mm256_set_epi32(high, 0, high, 0, high, 0, high, 0)));
+    let zero = _mm256_setzero_si256();
+    Heads {
+        scales: _mm256_unpacklo_epi8(bytes, zero),
+        minima: _mm256_unpackhi_epi8(bytes, zero),
+        units: _mm_cvtph_ps(_mm_unpacklo_epi32(first, second)),
+    }
+}
+
+/// For each row of activations the products with 32 quants from `at` on, times their scales, are added to its sum.
+///
+/// # Safety
+/// The activations are there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_scaled<const M: usize>(sums: &mut [__m256i; M], quants: __m256i, scale: __m256i, x: &Activations, at: usize) {
+    for m in 0..M {
+        // SAFETY: the caller's promise.
+        let pairs = unsafe { _mm256_maddubs_epi16(quants, load(x.quants.as_ptr().add(at + m * x.width).cast())) };
+        sums[m] = _mm256_add_epi32(sums[m], _mm256_madd_epi16(pairs, scale));
+    }
+}
+
+/// The table of [`WORD`], hidden from the compiler: it would make two instructions of each entry where one reads it.
+#[inline]
+fn hidden() -> &'static Table {
+    std::hint::black_box(&WORD)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn word(of: __m256i, which: usize, table: &Table) -> __m256i {
+    // SAFETY: the table's entries are 32 bytes long.
+    _mm256_shuffle_epi8(of, unsafe { load(table[which].as_ptr()) })
+}
+
+/// The sums of a row with `M` rows of activations so far: what is added, and the minima that are taken away.
+type Sums<const M: usize> = ([__m256; M], [__m256; M]);
+
+/// Adds the products of `COUNT` blocks of Q4_K, or with a fifth bit of Q5_K, `at` groups of 256 after the activations'
+/// beginning.
+///
+/// # Safety
+/// The blocks and the activations are there.
+#[inline]
+#[target_feature(enable = "avx2,f16c,fma")]
+unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
+    sums: &mut Sums<M>,
+    start: *const u8,
+    x: &Activations,
+    at: usize,
+    table: &Table,
+) {
+    let bytes = if FIFTH { 176 } else { 144 };
+    let spread = _mm256_set_epi32(3, 3, 3, 3, 1, 1, 1, 1);
+    let mut units = [_mm256_setzero_ps(); M];
+    // SAFETY: the caller's promise; the activations' padding makes that two groups can be read where one is wanted.
+    unsafe {
+        prefetch(start, COUNT * bytes);
+        let heads = heads(start, bytes, COUNT);
+        for m in 0..M {
+            let at = 8 * at + m * (x.width / 32);
+            let second = if COUNT == 2 { _mm_load_ss(x.scales.as_ptr().add(at + 8)) } else { _mm_setzero_ps() };
+            let both = _mm_shuffle_ps::<0>(_mm_load_ss(x.scales.as_ptr().add(at)), second);
+            units[m] = _mm256_castps128_ps256(_mm_mul_ps(heads.units, both));
+            let parts = load(x.sums32.as_ptr().add(at).cast());
+            let minima = _mm256_cvtepi32_ps(_mm256_madd_epi16(heads.minima, parts));
+            sums.1[m] = _mm256_fmadd_ps(minima, _mm256_permutevar8x32_ps(units[m], spread), sums.1[m]);
         }
-    };
+        for k in 0..COUNT {
+            let block = start.add(k * bytes);
+            let quants = if FIFTH { q5k_quants(block) } else { q4k_quants(block) };
+            let lane = if k == 0 {
+                _mm256_permute4x64_epi64::<0x44>(heads.scales)
+            } else {
+                _mm256_permute4x64_epi64::<0xee>(heads.scales)
+            };
+            let mut whole = [_mm256_setzero_si256(); M];
+            for i in 0..8 {
+                let at = 256 * (at + k) + 32 * i;
+                add_scaled(&mut whole, quants[i], word(lane, i, table), x, at);
+            }
+            for m in 0..M {
+                let unit = _mm256_permutevar8x32_ps(units[m], _mm256_set1_epi32(2 * k as i32));
+                sums.0[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[m]), unit, sums.0[m]);
+            }
+        }
+    }
 }
 
-small_dot!(q8_0, 34, |block, values, _sum| {
-    let quants = load(block.add(2));
-    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(quants), _mm256_sign_epi8(values, quants));
-    _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
-});
-small_dot!(q4_0, 18, |block, values, sum| {
-    let pairs = _mm256_maddubs_epi16(q4_0_quants(block), values);
-    // Eight times the activations' sum, shared out over the eight lanes that are added up later.
-    _mm256_sub_epi32(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), _mm256_set1_epi32(sum))
-});
+/// A row of Q4_K or Q5_K with `M` rows of activations.
+///
+/// # Safety
+/// The row, and the activations from `token` on, are there.
+#[inline]
+#[target_feature(enable = "avx2,f16c,fma")]
+unsafe fn with_minima<const FIFTH: bool, const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
+    let bytes = if FIFTH { 176 } else { 144 };
+    let (blocks, table) = (x.width / 256, hidden());
+    let mut sums: Sums<M> = ([_mm256_setzero_ps(); M], [_mm256_setzero_ps(); M]);
+    let mut index = 0;
+    // SAFETY: the row has so many blocks, and each row of activations as many groups of 256 values.
+    unsafe {
+        while index + 2 <= blocks {
+            add_blocks::<FIFTH, M, 2>(&mut sums, row.add(index * bytes), x, token * blocks + index, table);
+            index += 2;
+        }
+        if index < blocks {
+            add_blocks::<FIFTH, M, 1>(&mut sums, row.add(index * bytes), x, token * blocks + index, table);
+        }
+    }
+    std::array::from_fn(|m| add_up(_mm256_sub_ps(sums.0[m], sums.1[m])))
+}
+
+/// A row of Q6_K with `M` rows of activations.
+///
+/// # Safety
+/// The row, and the activations from `token` on, are there.
+#[inline]
+#[target_feature(enable = "avx2,f16c,fma")]
+unsafe fn q6k<const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
+    let table = hidden();
+    let mut sums = [_mm256_setzero_ps(); M];
+    for index in 0..x.width / 256 {
+        // SAFETY: as above; a block ends with sixteen scales and a half.
+        unsafe {
+            let block = row.add(index * 210);
+            prefetch(block, 210);
+            let quants = q6k_quants(block);
+            let bytes = _mm_loadu_si128(block.add(192).cast());
+            // A register of quants has two groups of 16: the even one is its lower half.
+            let lanes = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, _mm_loadu_si128(EVEN_ODD.as_ptr().cast())));
+            let words = _mm256_cvtepi8_epi16(bytes);
+            let mut whole = [_mm256_setzero_si256(); M];
+            for i in 0..8 {
+                add_scaled(&mut whole, quants[i], word(lanes, i, table), x, token * x.width + 256 * index + 32 * i);
+            }
+            let d = half_at(block.add(208));
+            for m in 0..M {
+                let at = (token + m) * x.width + 256 * index;
+                let parts = load(x.sums16.as_ptr().add(at / 16).cast());
+                let sum = _mm256_sub_epi32(whole[m], _mm256_slli_epi32::<5>(_mm256_madd_epi16(words, parts)));
+                let unit = _mm256_set1_ps(d * *x.scales.as_ptr().add(at / 32));
+                sums[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), unit, sums[m]);
+            }
+        }
+    }
+    sums.map(|sum| add_up(sum))
+}
 
 /// Multiplies some rows of a matrix with all rows of activations.
 ///
@@ -254,10 +306,10 @@ small_dot!(q4_0, 18, |block, values, sum| {
 pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
     let row_bytes = x.width / format.block_values() * format.block_bytes();
     match format {
-        Format::Q4K => each_row!(q4k, row_bytes, weights, x, out, rows),
-        Format::Q5K => each_row!(q5k, row_bytes, weights, x, out, rows),
+        Format::Q4K => each_row!(with_minima::<false>, row_bytes, weights, x, out, rows),
+        Format::Q5K => each_row!(with_minima::<true>, row_bytes, weights, x, out, rows),
         Format::Q6K => each_row!(q6k, row_bytes, weights, x, out, rows),
-        Format::Q8_0 => each_row!(q8_0, row_bytes, weights, x, out, rows),
-        Format::Q4_0 => each_row!(q4_0, row_bytes, weights, x, out, rows),
+        Format::Q8_0 => each_row!(small::<false>, row_bytes, weights, x, out, rows),
+        Format::Q4_0 => each_row!(small::<true>, row_bytes, weights, x, out, rows),
     }
 }

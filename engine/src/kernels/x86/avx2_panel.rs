@@ -4,9 +4,11 @@
 //! K formats are added up in 16 bits as long as nothing can overflow (eight pairs of 15 · 127 · 2, four of 31, two of 63),
 //! then multiplied with the integer scale on their way to 32 bits: a block becomes floating point once.
 
+use super::super::format::scales_and_minima;
 use super::super::{Activations, Format, Output};
-use super::avx2::{Quants, Scales, half_at, load, q4_0_quants, q4k_quants, q5k_quants, q6k_quants, scales_of_16, scales_of_32};
-use super::{Rows, all_tokens};
+use super::avx2::{Quants, half_at, load, q4k_quants, q5k_quants, q6k_quants};
+use super::avx2_small::q4_0_quants;
+use super::{Rows, all_tokens, panels};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -69,10 +71,43 @@ fn lay_out(quants: &[Quants; 8], panel: &mut Panel) {
     }
 }
 
+/// What scales a block of a K format.
+#[derive(Clone, Copy)]
+struct Scales {
+    /// A signed byte of scale for each 16 values; twice the same where the format has one for each 32.
+    bytes: __m128i,
+    /// A 16-bit minimum for each 32; zero where the format has none.
+    minima: __m128i,
+    d: f32,
+    least: f32,
+}
+
+/// # Safety
+/// A whole block is there; so for the one below.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn scales_of_32(block: *const u8) -> Scales {
+    // SAFETY: blocks begin with two halves and twelve bytes of scales.
+    let (packed, d, least) = unsafe { (block.add(4).cast::<[u8; 12]>().read(), half_at(block), half_at(block.add(2))) };
+    let (scales, minima) = scales_and_minima(&packed);
+    let eight = _mm_cvtsi64_si128(scales.cast_signed());
+    let minima = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(minima.cast_signed()));
+    Scales { bytes: _mm_unpacklo_epi8(eight, eight), minima, d, least }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn scales_of_16(block: *const u8) -> Scales {
+    // SAFETY: a block ends with sixteen scales and a half.
+    let (bytes, d) = unsafe { (_mm_loadu_si128(block.add(192).cast()), half_at(block.add(208))) };
+    Scales { bytes, minima: _mm_setzero_si128(), d, least: 0.0 }
+}
+
 macro_rules! unpack_k {
     ($name:ident, $bytes:literal, $quants:ident, $scales:ident, $minima:literal) => {
         /// # Safety
         /// Eight rows with more than `index` blocks are there.
+        #[inline(never)]
         #[target_feature(enable = "avx2,f16c")]
         unsafe fn $name(rows: Rows, index: usize, panel: &mut Panel) {
             let mut quants = [[_mm256_setzero_si256(); 8]; 8];
@@ -113,6 +148,7 @@ macro_rules! unpack_small {
     ($name:ident, $bytes:literal, |$block:ident| $quants:expr) => {
         /// # Safety
         /// Eight rows with more than `index` times eight blocks are there.
+        #[inline(never)]
         #[target_feature(enable = "avx2,f16c")]
         unsafe fn $name(rows: Rows, index: usize, panel: &mut Panel) {
             let mut quants = [[_mm256_setzero_si256(); 8]; 8];
@@ -155,7 +191,7 @@ macro_rules! run_k {
         ///
         /// # Safety
         /// So many rows of activations are there, with the panels' blocks, and the columns are nobody else's.
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
             const STEPS: usize = 64 / $groups;
@@ -229,7 +265,7 @@ macro_rules! run_small {
         ///
         /// # Safety
         /// So many rows of activations are there, with the panels' blocks, and the columns are nobody else's.
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
             let ones = _mm256_set1_epi16(1);
@@ -295,27 +331,23 @@ macro_rules! go_through {
 /// No other thread writes these columns of `out`; `weights` holds whole rows of `format`.
 #[target_feature(enable = "avx2,f16c,fma")]
 pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
-    let bytes = x.width / format.block_values() * format.block_bytes();
-    let mut panels = [Panel::EMPTY; BLOCKS];
-    let blocks = x.width / 256;
-    for first in (0..blocks).step_by(BLOCKS) {
-        let count = BLOCKS.min(blocks - first);
-        for column in rows.clone().step_by(ROWS) {
-            let eight = Rows { start: weights[column * bytes..][..ROWS * bytes].as_ptr(), bytes };
-            for (i, panel) in panels[..count].iter_mut().enumerate() {
-                let index = first + i;
-                // SAFETY: the eight rows were just seen to be there, and have `blocks` blocks of 256 values.
-                unsafe {
-                    match format {
-                        Format::Q4K => q4k(eight, index, panel),
-                        Format::Q5K => q5k(eight, index, panel),
-                        Format::Q6K => q6k(eight, index, panel),
-                        Format::Q8_0 => q8_0(eight, index, panel),
-                        Format::Q4_0 => q4_0(eight, index, panel),
-                    }
-                }
-            }
-            let (ready, place) = (&panels[..count], Place { block: first, column });
+    panels!(
+        Panel,
+        ROWS,
+        BLOCKS,
+        format,
+        weights,
+        x,
+        rows,
+        |eight, index, panel| match format {
+            Format::Q4K => q4k(eight, index, panel),
+            Format::Q5K => q5k(eight, index, panel),
+            Format::Q6K => q6k(eight, index, panel),
+            Format::Q8_0 => q8_0(eight, index, panel),
+            Format::Q4_0 => q4_0(eight, index, panel),
+        },
+        |ready, block, column| {
+            let place = Place { block, column };
             match format {
                 Format::Q4K => go_through!(run_q4k, ready, x, place, out),
                 Format::Q5K => go_through!(run_q5k, ready, x, place, out),
@@ -324,5 +356,5 @@ pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, o
                 Format::Q4_0 => go_through!(run_q4_0, ready, x, place, out),
             }
         }
-    }
+    );
 }

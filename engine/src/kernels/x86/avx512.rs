@@ -1,49 +1,52 @@
-//! Dot products with AVX-512 and VNNI: rows of weights, as they lie in the file, with one to four rows of activations.
+//! Dot products of the K formats with AVX-512 and VNNI: a row of weights, as it lies in the file, with one to four rows of
+//! activations.
 //!
-//! A block of 256 becomes four registers of unsigned bytes in their natural order. For the K formats products are summed in
-//! pairs to 16 bits (at most 63 · 127 · 2, which fits) and multiplied with the 6- or 8-bit scales on their way to 32 bits.
-//! Two rows go together, and ask for the next two.
+//! A block of 256 becomes four registers of unsigned bytes in their natural order. Products are summed in fours to at most
+//! 63 · 127 · 4, which fits 16 bits, so that two registers are packed into one before the integer scales meet them on their
+//! way to 32 bits. What precedes the quants of Q4_K and Q5_K is unpacked for four blocks at once. Rows are read one after the
+//! other: one stream through the memory, which is asked for some way ahead.
 
-use super::super::format::scales_and_minima;
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the same number counts registers, rows of activations and tables side by side"
+)]
+
 use super::super::{Activations, Format, Output};
-use super::{DOT_TOKENS, Rows, each_row};
+use super::avx512_small::small;
+use super::{AHEAD, DOT_TOKENS, each_row};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Which word of scale belongs to each pair of quants, for each of a block's four registers.
-const fn scale_words(group: usize) -> [[u16; 32]; 4] {
-    let mut words = [[0; 32]; 4];
+/// Which word of scale belongs to each word of two packed registers, for a block's two pairs of registers: `per` of a block's
+/// 128-bit lanes share one, and the scales of the block begin at the word `first`.
+const fn scale_words(per: usize, first: usize) -> [[u16; 32]; 2] {
+    let mut words = [[0; 32]; 2];
     let mut i = 0;
-    while i < 128 {
-        words[i / 32][i % 32] = (i * 2 / group) as u16;
+    while i < 64 {
+        let (pair, lane, second) = (i / 32, i % 32 / 8, i % 8 / 4);
+        words[pair][i % 32] = (first + ((2 * pair + second) * 4 + lane) / per) as u16;
         i += 1;
     }
     words
 }
 
-static WORDS_OF_16: [[u16; 32]; 4] = scale_words(16);
-static WORDS_OF_32: [[u16; 32]; 4] = scale_words(32);
-/// Shifts that leave the low nibbles of the first half and the high ones of the second.
-static NIBBLES: [u16; 32] = halves(0, 4);
-/// Shifts that bring the two high bits of a Q6_K block's quarters to bits 4 and 5.
-static TOP_LEFT: [u16; 32] = halves(4, 2);
-static TOP_RIGHT: [u16; 32] = halves(0, 2);
-
-const fn halves(first: u16, second: u16) -> [u16; 32] {
-    let mut out = [first; 32];
-    let mut i = 16;
-    while i < 32 {
-        out[i] = second;
-        i += 1;
-    }
-    out
-}
-
+/// Q6_K: a scale for each 16 values, which is a lane.
+static WORDS_OF_16: [[u16; 32]; 2] = scale_words(1, 0);
+/// Q4_K and Q5_K: a scale for each 32; four blocks' scales lie in the lower halves of four lanes.
+static WORDS_OF_32: [[[u16; 32]; 2]; 4] = [scale_words(2, 0), scale_words(2, 8), scale_words(2, 16), scale_words(2, 24)];
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn words(table: &[u16; 32]) -> __m512i {
     // SAFETY: the table is 64 bytes long.
     unsafe { _mm512_loadu_si512(table.as_ptr().cast()) }
+}
+
+/// Shifts of 16-bit words: `first` in the lower half, `second` in the upper. Constants, as the compiler would guard others.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn shifts(first: i64, second: i64) -> __m512i {
+    let (a, b) = (first * 0x1_0001_0001_0001, second * 0x1_0001_0001_0001);
+    _mm512_set_epi64(b, b, b, b, a, a, a, a)
 }
 
 /// 32 bytes, twice.
@@ -54,43 +57,30 @@ unsafe fn twice(bytes: *const u8) -> __m512i {
     _mm512_broadcast_i64x4(unsafe { _mm256_loadu_si256(bytes.cast()) })
 }
 
-/// 64 rounded activations from `at`; the padding makes that possible for the last of a row too.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn quants_at(x: &Activations, at: usize) -> __m512i {
-    let part = &x.quants[at..at + 64];
-    // SAFETY: the slice is 64 bytes long.
-    unsafe { _mm512_loadu_si512(part.as_ptr().cast()) }
-}
-
 /// A block's quants, unsigned, in order.
 type Quants = [__m512i; 4];
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn nibbles(bytes: *const u8) -> Quants {
-    let (shifts, low) = (words(&NIBBLES), _mm512_set1_epi8(15));
+    let (shifts, low) = (shifts(0, 4), _mm512_set1_epi8(15));
     // SAFETY: the caller promises 128 bytes.
     std::array::from_fn(|i| unsafe { _mm512_and_si512(_mm512_srlv_epi16(twice(bytes.add(32 * i)), shifts), low) })
 }
 
 /// # Safety
-/// A whole block is there; so for the two below.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn q4k_quants(block: *const u8) -> Quants {
-    // SAFETY: a block is 144 bytes long.
-    unsafe { nibbles(block.add(16)) }
-}
-
+/// A whole block is there; so for the one below.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn q5k_quants(block: *const u8) -> Quants {
     // SAFETY: a block is 176 bytes long.
     let (mut quants, fifth) = unsafe { (nibbles(block.add(48)), twice(block.add(16))) };
     for (i, q) in quants.iter_mut().enumerate() {
-        let bits = _mm512_inserti64x4::<1>(_mm512_set1_epi8(1 << (2 * i)), _mm256_set1_epi8((1_u8 << (2 * i + 1)).cast_signed()));
-        *q = _mm512_mask_add_epi8(*q, _mm512_test_epi8_mask(fifth, bits), *q, _mm512_set1_epi8(16));
+        // Turns bit `2 i` of the first half and the next of the second to bit 4.
+        let turn = |bit: i64| (32 + 4 - bit) % 32 * 0x1_0000_0001;
+        let (first, second) = (turn(2 * i as i64), turn(2 * i as i64 + 1));
+        let turns = _mm512_set_epi64(second, second, second, second, first, first, first, first);
+        *q = _mm512_or_si512(*q, _mm512_and_si512(_mm512_rolv_epi32(fifth, turns), _mm512_set1_epi8(16)));
     }
     quants
 }
@@ -104,194 +94,191 @@ unsafe fn q6k_quants(block: *const u8) -> Quants {
         // SAFETY: a block is 210 bytes long.
         let (low, high) = unsafe { (_mm512_loadu_si512(block.add(64 * part).cast()), twice(block.add(128 + 32 * part))) };
         // Bits 0 and 2 of the two halves go to bit 4, bits 4 and 6 likewise.
-        let first = _mm512_and_si512(_mm512_sllv_epi16(high, words(&TOP_LEFT)), two);
-        let second = _mm512_and_si512(_mm512_srlv_epi16(high, words(&TOP_RIGHT)), two);
+        let first = _mm512_and_si512(_mm512_sllv_epi16(high, shifts(4, 2)), two);
+        let second = _mm512_and_si512(_mm512_srlv_epi16(high, shifts(0, 2)), two);
         quants[2 * part] = _mm512_or_si512(_mm512_and_si512(low, four), first);
         quants[2 * part + 1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16::<4>(low), four), second);
     }
     quants
 }
 
-/// What scales a block of a K format.
-#[derive(Clone, Copy)]
-struct Scales {
-    /// A 16-bit scale for each group of 16 or 32.
-    words: __m256i,
-    /// A 16-bit minimum for each 32; zero where the format has none.
-    minima: __m128i,
-    d: f32,
-    least: f32,
-}
-
-/// Half precision to single in one instruction.
-#[inline]
-#[target_feature(enable = "avx512f,f16c")]
-unsafe fn half_at(bytes: *const u8) -> f32 {
-    // SAFETY: the caller promises two bytes.
-    let bits = u16::from_le(unsafe { bytes.cast::<u16>().read_unaligned() });
-    _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))))
-}
-
+/// The whole products of a block with 256 activations, each times its scale.
+///
 /// # Safety
-/// A whole block is there; so for the one below.
+/// The activations are there.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-unsafe fn scales_of_32(block: *const u8) -> Scales {
-    // SAFETY: blocks begin with two halves and twelve bytes of scales.
-    let (packed, d, least) = unsafe { (block.add(4).cast::<[u8; 12]>().read(), half_at(block), half_at(block.add(2))) };
-    let (scales, minima) = scales_and_minima(&packed);
-    Scales {
-        words: _mm256_cvtepu8_epi16(_mm_cvtsi64_si128(scales.cast_signed())),
-        minima: _mm_cvtepu8_epi16(_mm_cvtsi64_si128(minima.cast_signed())),
-        d,
-        least,
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn scaled(quants: &Quants, scales: [__m512i; 2], values: *const i8) -> __m512i {
+    let zero = _mm512_setzero_si512();
+    // SAFETY: the caller's promise.
+    let fours: Quants =
+        std::array::from_fn(|i| unsafe { _mm512_dpbusd_epi32(zero, quants[i], _mm512_loadu_si512(values.add(64 * i).cast())) });
+    let first = _mm512_madd_epi16(_mm512_packs_epi32(fours[0], fours[1]), scales[0]);
+    _mm512_dpwssd_epi32(first, _mm512_packs_epi32(fours[2], fours[3]), scales[1])
+}
+
+/// Asks for the cache lines of `bytes` bytes from `block` on, `ahead` bytes on; past the end of the file it does nothing.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn prefetch(block: *const u8, bytes: usize, ahead: usize) {
+    let next = block.wrapping_add(ahead).cast::<i8>();
+    let mut at = 0;
+    while at < bytes {
+        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(at));
+        at += 64;
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-unsafe fn scales_of_16(block: *const u8) -> Scales {
-    // SAFETY: a block ends with sixteen scales and a half.
-    let (bytes, d) = unsafe { (_mm_loadu_si128(block.add(192).cast()), half_at(block.add(208))) };
-    Scales { words: _mm256_cvtepi8_epi16(bytes), minima: _mm_setzero_si128(), d, least: 0.0 }
+/// What scales up to four neighbouring blocks of Q4_K or Q5_K: a lane of 128 bits for each.
+struct Heads {
+    /// In each lane eight words of scale.
+    scales: __m512i,
+    /// In each lane eight words of minimum.
+    minima: __m512i,
+    /// For each block its unit of scale and its unit of minimum.
+    units: __m256,
 }
 
+/// # Safety
+/// So many blocks, each of `bytes` bytes, are there; at least one.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn add_up(v: __m128) -> f32 {
-    let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-    _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+unsafe fn heads(block: *const u8, bytes: usize, count: usize) -> Heads {
+    // SAFETY: a block begins with two halves and twelve bytes of scales; what is not there is read again from the last.
+    let at = |k: usize| unsafe { _mm_loadu_si128(block.add(k.min(count - 1) * bytes).cast()) };
+    let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(at(0)), at(1));
+    let packed = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, at(2)), at(3));
+    // The six bits of the first four scales and minima stand alone; the others are put together of four and two.
+    let (six, four, high) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+    let low = _mm512_srlv_epi32(_mm512_shuffle_epi32::<0b11_10_11_01>(packed), _mm512_set4_epi32(4, 0, 0, 0));
+    let low = _mm512_and_si512(low, _mm512_set4_epi32(four, six, four, six));
+    let top = _mm512_srli_epi32::<2>(_mm512_shuffle_epi32::<0b10_10_01_01>(packed));
+    let bytes = _mm512_or_si512(low, _mm512_and_si512(top, _mm512_set4_epi32(high, 0, high, 0)));
+    let zero = _mm512_setzero_si512();
+    let firsts = _mm512_permutexvar_epi32(_mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0), packed);
+    Heads {
+        scales: _mm512_unpacklo_epi8(bytes, zero),
+        minima: _mm512_unpackhi_epi8(bytes, zero),
+        units: _mm256_cvtph_ps(_mm512_castsi512_si128(firsts)),
+    }
 }
 
-/// Asks for what the next rows have here, which nobody would fetch otherwise; past the end it does nothing.
+/// The activations' units of up to four groups of 256, each twice; zero for those that are not there.
+///
+/// # Safety
+/// Their scales are there, and as many after them as there would be of four.
 #[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn prefetch(block: *const u8, ahead: usize) {
-    let next = block.wrapping_add(ahead).cast::<i8>();
-    _mm_prefetch::<_MM_HINT_T0>(next);
-    _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(64));
-    _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(128));
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn units_at(scales: *const f32, count: usize) -> __m256 {
+    let which = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 24, 24, 16, 16, 8, 8, 0, 0);
+    // SAFETY: the caller's promise.
+    let (first, second) = unsafe { (_mm512_loadu_ps(scales), _mm512_loadu_ps(scales.add(16))) };
+    let all = _mm512_castps512_ps256(_mm512_permutex2var_ps(first, which, second));
+    _mm256_maskz_mov_ps(((1_u32 << (2 * count)) - 1) as u8, all)
 }
 
-macro_rules! k_dot {
-    ($name:ident, $bytes:literal, $quants:ident, $scales:ident, $table:ident, $minima:literal) => {
-        /// `R` neighbouring rows with `M` rows of activations, which are read once for all of them.
-        ///
-        /// # Safety
-        /// As for [`Rows`]: the rows, and the activations from `token` on, are there.
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
-        unsafe fn $name<const R: usize, const M: usize>(rows: Rows, x: &Activations, token: usize) -> [[f32; M]; R] {
-            let indices = [words(&$table[0]), words(&$table[1]), words(&$table[2]), words(&$table[3])];
-            let mut sums = [[_mm512_setzero_ps(); M]; R];
-            let mut below = [[_mm_setzero_ps(); M]; R];
-            for index in 0..x.width / 256 {
-                for r in 0..R {
-                    // SAFETY: row `r` has `width / 256` blocks, and each row of activations as many groups of 256 values.
-                    unsafe {
-                        let block = rows.start.add(r * rows.bytes + index * $bytes);
-                        prefetch(block, R * rows.bytes);
-                        let quants = $quants(block);
-                        let scales = $scales(block);
-                        let wide = _mm512_castsi256_si512(scales.words);
-                        let scale = indices.map(|i| _mm512_permutexvar_epi16(i, wide));
-                        for m in 0..M {
-                            let at = (token + m) * x.width + 256 * index;
-                            let values = x.quants.as_ptr().add(at);
-                            let mut sum = _mm512_setzero_si512();
-                            for i in 0..4 {
-                                let pairs = _mm512_maddubs_epi16(quants[i], _mm512_loadu_si512(values.add(64 * i).cast()));
-                                sum = _mm512_dpwssd_epi32(sum, pairs, scale[i]);
-                            }
-                            let unit = *x.scales.as_ptr().add(at / 32);
-                            if $minima {
-                                let parts = _mm_loadu_si128(x.sums32.as_ptr().add(at / 32).cast());
-                                let minima = _mm_cvtepi32_ps(_mm_madd_epi16(scales.minima, parts));
-                                below[r][m] = _mm_fmadd_ps(minima, _mm_set1_ps(scales.least * unit), below[r][m]);
-                            } else {
-                                let parts = _mm256_loadu_si256(x.sums16.as_ptr().add(at / 16).cast());
-                                let offset = _mm256_slli_epi32::<5>(_mm256_madd_epi16(scales.words, parts));
-                                sum = _mm512_sub_epi32(sum, _mm512_zextsi256_si512(offset));
-                            }
-                            sums[r][m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scales.d * unit), sums[r][m]);
-                        }
-                    }
-                }
+/// The sums of a row with `M` rows of activations so far: what is added, and the minima that are taken away.
+type Sums<const M: usize> = ([__m512; M], [__m512; M]);
+
+/// Adds the products of `COUNT` blocks of Q4_K, or with a fifth bit of Q5_K, `at` groups of 256 after the activations'
+/// beginning.
+///
+/// # Safety
+/// The blocks and the activations are there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
+    sums: &mut Sums<M>,
+    start: *const u8,
+    x: &Activations,
+    at: usize,
+) {
+    let bytes = if FIFTH { 176 } else { 144 };
+    let spread = _mm512_set_epi32(7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3, 1, 1, 1, 1);
+    let mut units = [_mm512_setzero_ps(); M];
+    // SAFETY: the caller's promise; the activations' padding makes that four groups can be read where one is wanted.
+    unsafe {
+        prefetch(start, COUNT * bytes, AHEAD);
+        let heads = heads(start, bytes, COUNT);
+        for m in 0..M {
+            let at = 8 * at + m * (x.width / 32);
+            let product = _mm256_mul_ps(heads.units, units_at(x.scales.as_ptr().add(at), COUNT));
+            units[m] = _mm512_zextps256_ps512(product);
+            let parts = _mm512_loadu_si512(x.sums32.as_ptr().add(at).cast());
+            let minima = _mm512_cvtepi32_ps(_mm512_madd_epi16(heads.minima, parts));
+            sums.1[m] = _mm512_fmadd_ps(minima, _mm512_permutexvar_ps(spread, units[m]), sums.1[m]);
+        }
+        for k in 0..COUNT {
+            let block = start.add(k * bytes);
+            let quants = if FIFTH { q5k_quants(block) } else { nibbles(block.add(16)) };
+            let tables = &WORDS_OF_32[k];
+            let scales = [0, 1].map(|i: usize| _mm512_permutexvar_epi16(words(&tables[i]), heads.scales));
+            for m in 0..M {
+                let values = x.quants.as_ptr().add(256 * (at + k) + m * x.width);
+                let sum = _mm512_cvtepi32_ps(scaled(&quants, scales, values));
+                let unit = _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k as i32), units[m]);
+                sums.0[m] = _mm512_fmadd_ps(sum, unit, sums.0[m]);
             }
-            std::array::from_fn(|r| std::array::from_fn(|m| _mm512_reduce_add_ps(sums[r][m]) - add_up(below[r][m])))
         }
-    };
+    }
 }
 
-k_dot!(q4k, 144, q4k_quants, scales_of_32, WORDS_OF_32, true);
-k_dot!(q5k, 176, q5k_quants, scales_of_32, WORDS_OF_32, true);
-k_dot!(q6k, 210, q6k_quants, scales_of_16, WORDS_OF_16, false);
-
-/// Two blocks' quants plus 128.
+/// A row of Q4_K or Q5_K with `M` rows of activations.
+///
+/// # Safety
+/// The row, and the activations from `token` on, are there.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn q8_pair(first: &[u8; 34], second: &[u8; 34]) -> __m512i {
-    // SAFETY: 32 bytes follow the scale in each block.
-    let (a, b) = unsafe { (_mm256_loadu_si256(first[2..].as_ptr().cast()), _mm256_loadu_si256(second[2..].as_ptr().cast())) };
-    _mm512_xor_si512(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b), _mm512_set1_epi8(-128))
-}
-
-/// Two blocks' quants plus 8.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn q4_pair(first: &[u8; 18], second: &[u8; 18]) -> __m512i {
-    // SAFETY: 16 bytes follow the scale in each block.
-    let (a, b) = unsafe { (_mm_loadu_si128(first[2..].as_ptr().cast()), _mm_loadu_si128(second[2..].as_ptr().cast())) };
-    let low = _mm512_set1_epi8(15);
-    let both = _mm512_inserti64x4::<1>(
-        _mm512_castsi256_si512(_mm256_set_m128i(_mm_srli_epi16::<4>(a), a)),
-        _mm256_set_m128i(_mm_srli_epi16::<4>(b), b),
-    );
-    _mm512_and_si512(both, low)
-}
-
-macro_rules! pair_dot {
-    ($name:ident, $one:ident, $bytes:literal, $pair:ident, $offset_shift:literal) => {
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
-        unsafe fn $name<const R: usize, const M: usize>(rows: Rows, x: &Activations, token: usize) -> [[f32; M]; R] {
-            // SAFETY: the caller promises that the rows are there.
-            std::array::from_fn(|r| $one::<M>(unsafe { rows.row(r) }, x, token))
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+unsafe fn with_minima<const FIFTH: bool, const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
+    let bytes = if FIFTH { 176 } else { 144 };
+    let blocks = x.width / 256;
+    let mut sums: Sums<M> = ([_mm512_setzero_ps(); M], [_mm512_setzero_ps(); M]);
+    let mut index = 0;
+    // SAFETY: the row has so many blocks, and each row of activations as many groups of 256 values.
+    unsafe {
+        while index + 4 <= blocks {
+            add_blocks::<FIFTH, M, 4>(&mut sums, row.add(index * bytes), x, token * blocks + index);
+            index += 4;
         }
+        while index < blocks {
+            add_blocks::<FIFTH, M, 1>(&mut sums, row.add(index * bytes), x, token * blocks + index);
+            index += 1;
+        }
+    }
+    std::array::from_fn(|m| _mm512_reduce_add_ps(_mm512_sub_ps(sums.0[m], sums.1[m])))
+}
 
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
-        fn $one<const M: usize>(row: &[u8], x: &Activations, token: usize) -> [f32; M] {
-            let spread = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-            let nothing = [0; $bytes];
-            let blocks = row.as_chunks::<$bytes>().0;
-            let mut sums = [_mm512_setzero_ps(); M];
-            for (index, pair) in blocks.chunks(2).enumerate() {
-                let (first, second) = (&pair[0], pair.get(1).unwrap_or(&nothing));
-                prefetch(first.as_ptr(), 2 * row.len());
-                let quants = $pair(first, second);
-                let bits = u32::from_le_bytes([first[0], first[1], second[0], second[1]]).cast_signed();
-                let d = _mm_cvtph_ps(_mm_cvtsi32_si128(bits));
-                for m in 0..M {
-                    let at = (token + m) * x.width + 64 * index;
-                    let group = at / 32;
-                    let two = i64::from(x.sums32[group]) & 0xffff_ffff | i64::from(x.sums32[group + 1]) << 32;
-                    // The offset times the sum, shared out evenly over the eight lanes that are added up later.
-                    let offset = _mm512_permutexvar_epi32(spread, _mm512_castsi128_si512(_mm_cvtsi64_si128(two)));
-                    let start = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32::<$offset_shift>(offset));
-                    let sum = _mm512_dpbusd_epi32(start, quants, quants_at(x, at));
-                    let units = _mm_mul_ps(d, _mm_set_ps(0.0, 0.0, x.scales[group + 1], x.scales[group]));
-                    let scale = _mm512_permutexvar_ps(spread, _mm512_castps128_ps512(units));
-                    sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, sums[m]);
-                }
+/// A row of Q6_K with `M` rows of activations.
+///
+/// # Safety
+/// The row, and the activations from `token` on, are there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+unsafe fn q6k<const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
+    let tables = WORDS_OF_16.each_ref().map(|table| words(table));
+    let mut sums = [_mm512_setzero_ps(); M];
+    for index in 0..x.width / 256 {
+        // SAFETY: as above; a block ends with sixteen scales and a half, which is the last of the four that are read.
+        unsafe {
+            let block = row.add(index * 210);
+            prefetch(block, 210, AHEAD);
+            let quants = q6k_quants(block);
+            let of_16 = _mm256_cvtepi8_epi16(_mm_loadu_si128(block.add(192).cast()));
+            let scales = tables.map(|table| _mm512_permutexvar_epi16(table, _mm512_castsi256_si512(of_16)));
+            let d = _mm_cvtph_ps(_mm_loadl_epi64(block.add(202).cast()));
+            let d = _mm512_permutexvar_ps(_mm512_set1_epi32(3), _mm512_castps128_ps512(d));
+            for m in 0..M {
+                let at = (token + m) * x.width + 256 * index;
+                let parts = _mm256_loadu_si256(x.sums16.as_ptr().add(at / 16).cast());
+                let offset = _mm256_slli_epi32::<5>(_mm256_madd_epi16(of_16, parts));
+                let sum = _mm512_sub_epi32(scaled(&quants, scales, x.quants.as_ptr().add(at)), _mm512_zextsi256_si512(offset));
+                let unit = _mm512_mul_ps(d, _mm512_set1_ps(*x.scales.as_ptr().add(at / 32)));
+                sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), unit, sums[m]);
             }
-            sums.map(|sum| _mm512_reduce_add_ps(sum))
         }
-    };
+    }
+    sums.map(|sum| _mm512_reduce_add_ps(sum))
 }
-
-pair_dot!(q8_0, q8_0_row, 34, q8_pair, 4);
-pair_dot!(q4_0, q4_0_row, 18, q4_pair, 0);
 
 /// Multiplies some rows of a matrix with all rows of activations.
 ///
@@ -301,11 +288,11 @@ pair_dot!(q4_0, q4_0_row, 18, q4_pair, 0);
 pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
     let row_bytes = x.width / format.block_values() * format.block_bytes();
     match format {
-        Format::Q4K => each_row!(q4k, row_bytes, weights, x, out, rows),
-        Format::Q5K => each_row!(q5k, row_bytes, weights, x, out, rows),
+        Format::Q4K => each_row!(with_minima::<false>, row_bytes, weights, x, out, rows),
+        Format::Q5K => each_row!(with_minima::<true>, row_bytes, weights, x, out, rows),
         Format::Q6K => each_row!(q6k, row_bytes, weights, x, out, rows),
-        Format::Q8_0 => each_row!(q8_0, row_bytes, weights, x, out, rows),
-        Format::Q4_0 => each_row!(q4_0, row_bytes, weights, x, out, rows),
+        Format::Q8_0 => each_row!(small::<false>, row_bytes, weights, x, out, rows),
+        Format::Q4_0 => each_row!(small::<true>, row_bytes, weights, x, out, rows),
     }
 }
 
@@ -315,8 +302,8 @@ mod tests {
 
     #[test]
     fn scale_words_follow_the_groups() {
-        assert_eq!(WORDS_OF_32[1][0], 2);
-        assert_eq!(WORDS_OF_32[1][16], 3);
-        assert_eq!(WORDS_OF_16[3][31], 15);
+        // The second word of a lane's upper half comes from the pair's second register: 64 values further on.
+        assert_eq!((WORDS_OF_32[0][0][0], WORDS_OF_32[0][0][4], WORDS_OF_32[0][0][16]), (0, 2, 1));
+        assert_eq!((WORDS_OF_32[3][1][31], WORDS_OF_16[1][31], WORDS_OF_16[0][8]), (31, 15, 1));
     }
 }

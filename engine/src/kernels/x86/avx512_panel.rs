@@ -5,8 +5,7 @@
 //! at minus the offset times the activations' sum, which is exact.
 
 use super::super::{Activations, Format, Output};
-use super::avx512::prefetch;
-use super::{Rows, all_tokens};
+use super::{Rows, all_tokens, panels};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -98,15 +97,6 @@ fn turned(values: __m512i, count: i32) -> __m512i {
     _mm512_rolv_epi32(values, _mm512_set1_epi32(count.rem_euclid(32)))
 }
 
-/// Asks for the next sixteen rows.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn prefetch_rows(start: *const u8, stride: usize) {
-    for row in 0..ROWS {
-        prefetch(start.wrapping_add(row * stride), ROWS * stride);
-    }
-}
-
 /// The scales and minima of Q4_K and Q5_K: their blocks begin with two halves and twelve bytes that hold eight pairs of six
 /// bits, here for all rows at once.
 ///
@@ -133,13 +123,13 @@ unsafe fn scales_and_minima(start: *const u8, stride: usize, panel: &mut Panel) 
 
 /// # Safety
 /// Sixteen rows with more than `index` blocks are there; so for the formats below.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q4k(rows: Rows, index: usize, panel: &mut Panel) {
     let low = _mm512_set1_epi8(15);
     // SAFETY: a block is 144 bytes long, its quants are the last 128.
     unsafe {
         let start = rows.start.add(index * 144);
-        prefetch_rows(start, rows.bytes);
         scales_and_minima(start, rows.bytes, panel);
         for part in 0..8 {
             for (i, bytes) in quads(start.add(16 + 16 * part), rows.bytes).into_iter().enumerate() {
@@ -153,13 +143,13 @@ unsafe fn q4k(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q5k(rows: Rows, index: usize, panel: &mut Panel) {
     let (low, high) = (_mm512_set1_epi8(15), _mm512_set1_epi8(16));
     // SAFETY: a block is 176 bytes long: 16 of scales, 32 of fifth bits, 128 of the others.
     unsafe {
         let start = rows.start.add(index * 176);
-        prefetch_rows(start, rows.bytes);
         scales_and_minima(start, rows.bytes, panel);
         let fifth = [quads(start.add(16), rows.bytes), quads(start.add(32), rows.bytes)];
         for part in 0..8 {
@@ -176,13 +166,13 @@ unsafe fn q5k(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q6k(rows: Rows, index: usize, panel: &mut Panel) {
     let (four, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(0x30));
     // SAFETY: a block is 210 bytes long: 128 of low bits, 64 of high ones, 16 scales and a half.
     unsafe {
         let start = rows.start.add(index * 210);
-        prefetch_rows(start, rows.bytes);
         let d = halves(start.add(208), rows.bytes);
         let scales = quads(start.add(192), rows.bytes);
         for (group, place) in panel.scales.iter_mut().enumerate() {
@@ -209,13 +199,13 @@ unsafe fn q6k(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above, with eight small blocks for one.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q8_0(rows: Rows, index: usize, panel: &mut Panel) {
     // SAFETY: a block is 34 bytes long, a half and 32 quants.
     unsafe {
         for block in 0..8 {
             let start = rows.start.add((8 * index + block) * 34);
-            prefetch_rows(start, rows.bytes);
             store(&mut panel.scales[block], halves(start, rows.bytes));
             for part in 0..2 {
                 for (i, bytes) in quads(start.add(2 + 16 * part), rows.bytes).into_iter().enumerate() {
@@ -229,6 +219,7 @@ unsafe fn q8_0(rows: Rows, index: usize, panel: &mut Panel) {
 
 /// # Safety
 /// As above.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
 unsafe fn q4_0(rows: Rows, index: usize, panel: &mut Panel) {
     let low = _mm512_set1_epi8(15);
@@ -236,7 +227,6 @@ unsafe fn q4_0(rows: Rows, index: usize, panel: &mut Panel) {
     unsafe {
         for block in 0..8 {
             let start = rows.start.add((8 * index + block) * 18);
-            prefetch_rows(start, rows.bytes);
             store(&mut panel.scales[block], halves(start, rows.bytes));
             for (i, bytes) in quads(start.add(2), rows.bytes).into_iter().enumerate() {
                 panel.set_quants(8 * block + i, _mm512_and_si512(bytes, low));
@@ -259,7 +249,7 @@ macro_rules! run {
         ///
         /// # Safety
         /// So many rows of activations are there, with the panels' blocks, and the columns are nobody else's.
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")]
         unsafe fn $name<const M: usize>(panels: &[Panel], x: &Activations, token: usize, place: Place, out: Output) {
             const STEPS: usize = 64 / $groups;
@@ -337,27 +327,23 @@ macro_rules! go_through {
 /// No other thread writes these columns of `out`; `weights` holds whole rows of `format`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
 pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
-    let bytes = x.width / format.block_values() * format.block_bytes();
-    let mut panels = [Panel::EMPTY; BLOCKS];
-    let blocks = x.width / 256;
-    for first in (0..blocks).step_by(BLOCKS) {
-        let count = BLOCKS.min(blocks - first);
-        for column in rows.clone().step_by(ROWS) {
-            let sixteen = Rows { start: weights[column * bytes..][..ROWS * bytes].as_ptr(), bytes };
-            for (i, panel) in panels[..count].iter_mut().enumerate() {
-                let index = first + i;
-                // SAFETY: the sixteen rows were just seen to be there, and have `blocks` blocks of 256 values.
-                unsafe {
-                    match format {
-                        Format::Q4K => q4k(sixteen, index, panel),
-                        Format::Q5K => q5k(sixteen, index, panel),
-                        Format::Q6K => q6k(sixteen, index, panel),
-                        Format::Q8_0 => q8_0(sixteen, index, panel),
-                        Format::Q4_0 => q4_0(sixteen, index, panel),
-                    }
-                }
-            }
-            let (ready, place) = (&panels[..count], Place { block: first, column });
+    panels!(
+        Panel,
+        ROWS,
+        BLOCKS,
+        format,
+        weights,
+        x,
+        rows,
+        |sixteen, index, panel| match format {
+            Format::Q4K => q4k(sixteen, index, panel),
+            Format::Q5K => q5k(sixteen, index, panel),
+            Format::Q6K => q6k(sixteen, index, panel),
+            Format::Q8_0 => q8_0(sixteen, index, panel),
+            Format::Q4_0 => q4_0(sixteen, index, panel),
+        },
+        |ready, block, column| {
+            let place = Place { block, column };
             match format {
                 Format::Q4K | Format::Q5K => go_through!(run_minima, ready, x, place, out),
                 Format::Q6K => go_through!(run_q6k, ready, x, place, out),
@@ -365,5 +351,5 @@ pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, o
                 Format::Q4_0 => go_through!(run_q4_0, ready, x, place, out),
             }
         }
-    }
+    );
 }

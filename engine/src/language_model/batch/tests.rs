@@ -8,6 +8,7 @@ use crate::gguf::writer::GgufWriter;
 use crate::sampling::Sampling;
 use crate::tokens::tests::write_byte_level;
 use proptest::prelude::*;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -55,9 +56,11 @@ fn guest() -> impl Strategy<Value = Guest> {
         any::<u64>().prop_map(|seed| Sampling { temperature: 1.2, top_p: 0.95, seed, repetition_penalty: 1.1, ..Sampling::GREEDY }),
     ];
     let scope = prop::sample::select(vec![None, Some("ada".to_string()), Some("bob".to_string())]);
-    (prompt, 0..20_usize, sampling, scope, 0..25_usize, prop::option::weighted(0.2, 0..40_usize)).prop_map(
-        |(prompt, max_tokens, sampling, scope, joins, leaves)| Guest {
-            ask: Ask { prompt, options: GenerateOptions { max_tokens, sampling }, scope },
+    let form = json!({"type": "array", "items": {"type": "boolean"}, "maxItems": 4});
+    let schema = prop::sample::select(vec![None, None, Some(form)]);
+    (prompt, 0..20_usize, sampling, (schema, scope), 0..25_usize, prop::option::weighted(0.2, 0..40_usize)).prop_map(
+        |(prompt, max_tokens, sampling, (schema, scope), joins, leaves)| Guest {
+            ask: Ask { prompt, options: GenerateOptions { max_tokens, sampling }, schema, scope },
             joins,
             leaves: leaves.map(|after| joins + after),
         },
@@ -126,7 +129,13 @@ proptest! {
             }
             // One sequence by itself, the plain way.
             if model.decoder.cuts_freely() {
-                let plain = model.generate(&guest.ask.prompt, &guest.ask.options, &CALM, &mut |_| ControlFlow::Continue(())).unwrap();
+                let Ask { prompt, options, schema, .. } = &guest.ask;
+                let go_on = &mut |_: &TokenEvent| ControlFlow::Continue(());
+                let plain = match schema {
+                    Some(schema) => model.generate_json(prompt, schema, options, &CALM, go_on),
+                    None => model.generate(prompt, options, &CALM, go_on),
+                };
+                let plain = plain.unwrap();
                 prop_assert_eq!(Some(&plain), ended.as_ref());
             }
         }
@@ -137,6 +146,7 @@ fn ask(prompt: &str, max_tokens: usize, scope: Option<&str>) -> Ask {
     Ask {
         prompt: prompt.into(),
         options: GenerateOptions { max_tokens, ..GenerateOptions::default() },
+        schema: None,
         scope: scope.map(Into::into),
     }
 }

@@ -2,8 +2,10 @@
 
 use super::Make;
 use super::ground::{Ground, Node, chain, single};
-use crate::store::{AcceptOutcome, CommitOutcome};
-use ouro_common::step::{RequestState, StepState};
+use crate::store::{AcceptOutcome, CommitOutcome, LessonRecord, NodeChange};
+use ouro_common::id::Digest;
+use ouro_common::mfpi::Residuals;
+use ouro_common::step::{NodeDeed, RequestState, StepState};
 use std::time::Duration;
 
 pub(crate) async fn what_was_acknowledged_is_there_after_a_restart(make: Make) {
@@ -46,10 +48,28 @@ pub(crate) async fn the_clock_goes_on_after_a_restart(make: Make) {
     assert_eq!(ground.store.expire(10).await.unwrap()[0].request, request);
 }
 
+pub(crate) async fn what_was_learnt_is_there_after_a_restart(make: Make) {
+    let ground = Ground::new(&make);
+    let (node, other) = (ground.node("host").await, ground.node("other").await);
+    let lesson =
+        |node, n: u8, pre| LessonRecord { node, container: Digest::sha256([n; 32]), residuals: Residuals { plug: -0.5, pre, dec: 0.0 } };
+    ground
+        .store
+        .keep_lessons(vec![lesson(node.id, 1, 1.0), lesson(node.id, 2, 2.0), lesson(other.id, 1, 3.0)])
+        .await
+        .unwrap();
+    ground.store.keep_lessons(vec![lesson(node.id, 1, 1.5), lesson(node.id, 3, f64::NAN)]).await.unwrap();
+    ground.store.change_node(other.id, NodeChange::Deed(NodeDeed::Remove), "ada").await.unwrap();
+    ground.store.keep_lessons(vec![lesson(other.id, 1, 3.0)]).await.unwrap();
+    let ground = ground.restart(&make);
+    let kept = ground.store.lessons().await.unwrap();
+    assert_eq!(kept, [lesson(node.id, 1, 1.5), lesson(node.id, 2, 2.0)], "the newest, and none of a node that was removed");
+}
+
 fn token() -> crate::store::NewToken {
     crate::store::NewToken {
         id: "t".into(),
-        secret_hash: ouro_common::id::Digest::blake3(b"t"),
+        secret_hash: Digest::blake3(b"t"),
         role: crate::store::EnrolledAs::Client,
         labels: Default::default(),
         uses: 1,

@@ -180,16 +180,44 @@ async fn asking_for_nothing_writes_nothing() {
     let ticker = Arc::new(HandTicker::default());
     let store = SqliteStore::open(&path, ticker.clone()).unwrap();
     store.accept_request(&envelope(1, "hello")).await.unwrap();
-    let log = || std::fs::metadata(home.path().join("fleet.db-wal")).unwrap().len();
+    // The log's length and time: once it is folded in, it is written over from its beginning.
+    let log = || std::fs::read(home.path().join("fleet.db-wal")).unwrap();
+    let ask = async |seconds: u64| {
+        for _ in 0..seconds {
+            ticker.pass(Duration::from_secs(1));
+            store.expire(10).await.unwrap();
+        }
+    };
     let before = log();
-    for _ in 0..5 {
+    ask(9).await;
+    assert_eq!(log(), before);
+    ask(10).await;
+    assert!(log() != before, "the clock is carried forward while a deadline runs on it");
+    store.cancel_request(envelope(1, "").id, "ada").await.unwrap();
+    let before = log();
+    ask(3500).await;
+    assert!(log() == before, "nothing waits");
+    ask(200).await;
+    assert!(log() != before, "it goes on for what has ended, now and then");
+}
+
+#[tokio::test]
+async fn a_killed_process_takes_ten_seconds_of_a_deadline_with_it_at_most() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("fleet.db");
+    let ticker = Arc::new(HandTicker::default());
+    let store = SqliteStore::open(&path, ticker.clone()).unwrap();
+    store.accept_request(&envelope(1, "hello")).await.unwrap();
+    let begun = store.now();
+    for _ in 0..95 {
         ticker.pass(Duration::from_secs(1));
         store.expire(10).await.unwrap();
     }
-    assert_eq!(log(), before);
-    ticker.pass(Duration::from_secs(10));
-    store.expire(10).await.unwrap();
-    assert!(log() > before, "the clock is carried forward now and then");
+    let left = home.path().join("left.db");
+    std::fs::copy(&path, &left).unwrap();
+    std::fs::copy(home.path().join("fleet.db-wal"), home.path().join("left.db-wal")).unwrap();
+    let passed = open(&left).unwrap().now().since(begun);
+    assert!(passed >= Duration::from_secs(85) && passed <= Duration::from_secs(95), "{passed:?}");
 }
 
 #[tokio::test]

@@ -185,7 +185,9 @@ fn become_admin(db: &Db<'_>, node: NodeId, before: AdminState, next: AdminState)
         "UPDATE nodes SET offline_since = ?2, offline_why = 'it was removed' WHERE id = ?1 AND instance IS NOT NULL AND offline_since IS NULL",
         params![text(&node), moment(db.now)],
     )?;
-    db.run("DELETE FROM pairs WHERE node = ?1", [text(&node)])?;
+    for table in ["DELETE FROM pairs WHERE node = ?1", "DELETE FROM lessons WHERE node = ?1"] {
+        db.run(table, [text(&node)])?;
+    }
     Ok(attempts)
 }
 

@@ -8,7 +8,7 @@ use ouro_common::clock::WallTime;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The migrations, oldest first; the schema's version is their count. Never change one that was released.
-const MIGRATIONS: &[&str] = &[FIRST, STANDING, CHAINS, UNPLANNED];
+const MIGRATIONS: &[&str] = &[FIRST, STANDING, CHAINS, UNPLANNED, LESSONS];
 
 /// Tags are named within a plan: `plan` is −1 for those that came with the request, and `step_inputs.origin` says which
 /// plan's tag an input reads. Bytes of a tag are available if they are inline, on the server's disk or with a holder.
@@ -104,6 +104,11 @@ const CHAINS: &str = "ALTER TABLE attempts ADD COLUMN chain TEXT;";
 
 /// Requests that wait for a plan, so that nobody looks through those that have one.
 const UNPLANNED: &str = "CREATE INDEX requests_unplanned ON requests (seq) WHERE ended IS NULL AND state IN ('accepted', 'planning');";
+
+/// What runs taught of each container on each node: the logarithm of actual / predicted, by phase.
+const LESSONS: &str = "CREATE TABLE lessons (
+  node TEXT NOT NULL, container TEXT NOT NULL, plug REAL NOT NULL, pre REAL NOT NULL, dec REAL NOT NULL, PRIMARY KEY (node, container)
+) STRICT, WITHOUT ROWID;";
 
 /// Brings the database to this build's schema.
 pub(super) fn migrate(conn: &mut Connection, wall: WallTime) -> Outcome<()> {

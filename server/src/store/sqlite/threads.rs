@@ -19,8 +19,12 @@ use tokio::sync::oneshot;
 
 /// The most verbs that share a transaction.
 const BATCH: usize = 100;
-/// A transaction that changed nothing is committed only to carry the clock forward, no more often than this.
+/// A transaction that changed nothing is committed only to carry the clock forward: no more often than this while a request is open,
+/// whose deadline runs on it.
 const CLOCK_STEP: Duration = Duration::from_secs(10);
+/// And no more often than this while none is: then the clock measures only how long what has ended is kept, and what a killed process
+/// had not written of it is waited for once more.
+const IDLE_CLOCK_STEP: Duration = Duration::from_secs(3600);
 
 /// A verb in the queue.
 pub(super) trait Job: Send {
@@ -154,9 +158,19 @@ impl Writer {
         result
     }
 
+    /// Whether the clock is to be written although nothing else is. If that cannot be found out, it is.
+    fn clock_is_due(&self, now: Instant) -> bool {
+        let unwritten = now.since(self.clock_written);
+        let is_open = || {
+            let found = self.conn.prepare_cached("SELECT 1 FROM requests WHERE ended IS NULL").and_then(|mut open| open.exists([]));
+            found.unwrap_or(true)
+        };
+        unwritten >= IDLE_CLOCK_STEP || (unwritten >= CLOCK_STEP && is_open())
+    }
+
     fn commit(&mut self, changed: bool) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let end = if changed || now.since(self.clock_written) >= CLOCK_STEP {
+        let end = if changed || self.clock_is_due(now) {
             self.conn
                 .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'clock_ms'")
                 .and_then(|mut statement| statement.execute([count(now.0)]))

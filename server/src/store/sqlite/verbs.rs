@@ -1,10 +1,12 @@
 //! The verbs of the trait: each sends one closure to the thread that owns the right connection.
 
-use super::{SqliteStore, accept, blame, claim, collect, commit, ends, identity, journal, nodes, plans, poison, repair, tags, view};
+use super::{
+    SqliteStore, accept, blame, claim, collect, commit, ends, identity, journal, lessons, nodes, plans, poison, repair, tags, view,
+};
 use crate::store::{
-    AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, FailOutcome, LiveAttempt, NewToken, NodeChange,
-    NodeChanged, NodeRecord, OpenedSession, OutputRecord, PlacedAttempt, ProgressRecord, ReadyStep, Redeemed, RefusedStep, RequestRecord,
-    SessionEnd, Store, StoreError, TagRecord, Take, TokenRecord, TokenRefusal,
+    AcceptOutcome, Arrival, AssignOutcome, Assignment, CommitOutcome, Credential, Ended, FailOutcome, LessonRecord, LiveAttempt, NewToken,
+    NodeChange, NodeChanged, NodeRecord, OpenedSession, OutputRecord, PlacedAttempt, ProgressRecord, ReadyStep, Redeemed, RefusedStep,
+    RequestRecord, SessionEnd, Store, StoreError, TagRecord, Take, TokenRecord, TokenRefusal,
 };
 use async_trait::async_trait;
 use ouro_common::clock::Instant;
@@ -177,6 +179,13 @@ impl Store for SqliteStore {
     }
     async fn changes_since(&self, cursor: Option<u64>, limit: usize) -> Answer<Vec<FleetEvent>> {
         self.read(move |db| journal::since(db, cursor, limit)).await
+    }
+
+    async fn keep_lessons(&self, lessons: Vec<LessonRecord>) -> Answer<()> {
+        self.note(move |db| lessons::keep(db, &lessons)).await
+    }
+    async fn lessons(&self) -> Answer<Vec<LessonRecord>> {
+        self.read(lessons::all).await
     }
 
     async fn may_get(&self, node: NodeId, digest: Digest) -> Answer<bool> {
