@@ -222,6 +222,12 @@ impl Node {
         self.process.as_mut().expect("the agent was started")
     }
 
+    /// Steps that are under way, and results that the server has not acknowledged, as the running agent says.
+    pub fn unsettled(&self) -> Option<(u64, u64)> {
+        let status: serde_json::Value = serde_json::from_slice(&self.command(&["status", "--output", "json"]).stdout).ok()?;
+        Some((status["busy"].as_u64()?, status["undelivered"].as_u64()?))
+    }
+
     /// The processes of its workers.
     pub fn workers(&self) -> Vec<u32> {
         self.process.as_ref().map(Process::children).unwrap_or_default()

@@ -52,14 +52,7 @@ fn a_restored_fleet_goes_on_and_honours_nothing_given_out_before() {
     let cut = fleet.file("cut.tar", &std::fs::read(&file).unwrap()[..200_000]);
     let (refused, words) = server(&fleet.path("elsewhere"), &["restore", &cut.display().to_string()]);
     assert!(!refused && words.contains("nothing was changed"), "{words}");
-    let journal = fleet.node("a").home().join("agent/attempts");
-    eventually("the agent's result", SHORT, || {
-        let files = std::fs::read_dir(&journal).ok()?.flatten();
-        files
-            .into_iter()
-            .find(|f| std::fs::read_to_string(f.path()).is_ok_and(|text| text.contains("answer")))
-            .map(drop)
-    });
+    eventually("the agent's results", SHORT, || fleet.node("a").unsettled().filter(|(_, results)| *results > 0));
     let (done_so, words) = server(&home, &[&restore[..], &["--force"]].concat());
     assert!(done_so && words.contains("generation   2") && words.contains("moved aside"), "{words}");
 
@@ -72,5 +65,5 @@ fn a_restored_fleet_goes_on_and_honours_nothing_given_out_before() {
     assert_eq!(client.trace(done).result.unwrap().size_bytes, 9);
     let asking = client.asking();
     assert!(client.wait_for(async { asking.trace(after).await }).is_err(), "what came after the backup is unknown");
-    eventually("the old result to be answered", SHORT, || (std::fs::read_dir(&journal).ok()?.count() == 0).then_some(()));
+    eventually("the old result to be answered", SHORT, || (fleet.node("a").unsettled() == Some((0, 0))).then_some(()));
 }

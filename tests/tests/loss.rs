@@ -85,13 +85,8 @@ fn the_result_of_a_node_that_was_given_up_is_dropped() {
     let list = attempts(&before);
     assert_ne!(list.last().unwrap().node_name, victim);
     fleet.node(&victim).process().thaw();
-    let node = fleet.node(&victim);
-    let journal = node.home().join("agent/attempts");
     fleet.wait_online(&victim);
-    eventually("the late result to be answered", SHORT, || {
-        let left = std::fs::read_dir(&journal).into_iter().flatten().flatten().count();
-        (left == 0).then_some(())
-    });
+    eventually("the late result to be answered", SHORT, || (fleet.node(&victim).unsettled() == Some((0, 0))).then_some(()));
     let after = client.trace(id);
     assert_eq!(after.steps[0].epoch, before.steps[0].epoch);
     assert_eq!(after.steps[0].node, before.steps[0].node);
