@@ -87,6 +87,23 @@ enum Verb {
     Worker(WorkerArgs),
 }
 
+/// Whether a command line asks for JSON: then its errors are JSON too, on standard output.
+pub fn wants_json(arguments: impl Iterator<Item = String>) -> bool {
+    let mut before = String::new();
+    for argument in arguments {
+        if argument == "--output=json" || (before == "--output" && argument == "json") {
+            return true;
+        }
+        before = argument;
+    }
+    false
+}
+
+/// A fault as `ouroboros.error/1`.
+pub fn error_json(fault: &Fault) -> String {
+    serde_json::json!({"schema": "ouroboros.error/1", "error": fault}).to_string()
+}
+
 /// Carries out a command.
 ///
 /// # Errors

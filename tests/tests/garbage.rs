@@ -3,7 +3,7 @@
 use ouro_common::document::{ModulesDocument, ResultDocument, TraceDocument};
 use ouro_common::error::FaultCode;
 use ouro_common::step::RequestState;
-use ouro_tests::{Fleet, NodeOptions, SHORT, assets, eventually, request, texts};
+use ouro_tests::{Fleet, Node, NodeOptions, SHORT, assets, eventually, request, texts};
 use std::path::{Path, PathBuf};
 
 const INSIDE: &str = "What is the capital of France?";
@@ -190,6 +190,29 @@ fn a_configuration_with_an_unknown_key_is_refused_by_name() {
     let refused = node.command(&["run"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("slotz") && said.contains("agent.toml"), "{said}");
+}
+
+#[test]
+fn errors_of_the_agent_are_json_where_json_was_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let node = Node::prepare(home.path(), &NodeOptions::new("here", &[]));
+    let cases: [(&[&str], i32); 3] = [
+        (&["hwdetect", "--root", "no-such-folder", "--output", "json"], 1),
+        (&["hwdetect", "--output=json", "--speed"], 2),
+        (&["status", "--output", "json"], 1),
+    ];
+    for (line, code) in cases {
+        let said = node.command(line);
+        let document: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+        assert_eq!(
+            (said.status.code(), document["schema"].as_str()),
+            (Some(code), Some("ouroboros.error/1")),
+            "{line:?}: {document}"
+        );
+        assert!(document["error"]["problem"].as_str().is_some_and(|p| !p.is_empty()), "{document}");
+    }
+    let plain = node.command(&["hwdetect", "--root", "no-such-folder"]);
+    assert!(plain.stdout.is_empty() && String::from_utf8_lossy(&plain.stderr).contains("no-such-folder"));
 }
 
 #[test]

@@ -96,9 +96,8 @@ impl Sensor {
                 let now = clock::read_throttle_count(&scan);
                 let throttled = matches!((*throttles, now), (Some(before), Some(now)) if now > before);
                 *throttles = now;
-                // A limit of this process is none of a recorded machine.
-                let share = root.is_live().then(|| quota::share(&HostRoot::live())).flatten();
-                Part::Clock(clock::read_cap(&scan, throttled), share)
+                // Whatever machine is played, steps really run here, within the limits of this process.
+                Part::Clock(clock::read_cap(&scan, throttled), quota::share(&HostRoot::live()))
             }
             Kind::Pressure => Part::Pressure(pressure::read(&scan)),
             Kind::Nvidia(source) => Part::Nvidia(source.read_gpus().unwrap_or_default()),

@@ -1,7 +1,7 @@
 //! The dialling end: agents and `ouroctl` connect to the server, check its name and CA, and show their own certificate.
 
 use super::verify::{AnyDay, PinnedAuthority};
-use super::{ALPN_H2, provider};
+use super::{ALPN_H2, CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, provider};
 use crate::identity::{IdentityError, IdentityFiles, SERVER_NAME};
 use hyper_util::rt::TokioIo;
 use rustls::client::WebPkiServerVerifier;
@@ -104,8 +104,8 @@ pub async fn connect(address: &str, tls: &ClientTls) -> Result<Channel, ConnectE
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect_with_connector(connector)
         .await
         .map_err(|e| ConnectError::Unreachable { address: address.to_string(), problem: e.to_string() })

@@ -8,7 +8,7 @@ use crate::world::World;
 use bytes::Bytes;
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::{Digest, NodeId};
-use ouro_proto::channel::ConnectInfo;
+use ouro_proto::channel::{ConnectInfo, STREAM_WINDOW_BYTES};
 use ouro_proto::convert::{attempt_from_wire, digest_from_wire, status_of};
 use ouro_proto::identity::Role;
 use ouro_proto::wire::blobs_server::Blobs;
@@ -27,7 +27,9 @@ const RELAY_TIMEOUT: Duration = Duration::from_secs(15);
 /// A transfer of fewer bytes says nothing of the line's rate.
 const TELLING_BYTES: u64 = 512 << 10;
 /// So much of a blob may still be on its way when its last part has been handed over: it does not count toward the rate.
-const UNDER_WAY_BYTES: u64 = 4 << 20;
+const UNDER_WAY_BYTES: u64 = STREAM_WINDOW_BYTES as u64;
+/// More than that must have come for the rest to tell something.
+const COUNTED_BYTES: u64 = 4 << 20;
 /// The largest result a node may send, bytes.
 const MAX_RESULT_BYTES: u64 = 4 << 30;
 
@@ -226,7 +228,7 @@ struct Sent {
 
 /// The rate at which a node took a blob, bytes per second; `None` for one that says nothing of it.
 fn rate_down(bytes: u64, took: Duration) -> Option<f64> {
-    (bytes >= 2 * UNDER_WAY_BYTES).then(|| (bytes - UNDER_WAY_BYTES) as f64 / took.as_secs_f64().max(1e-6))
+    (bytes >= UNDER_WAY_BYTES + COUNTED_BYTES).then(|| (bytes - UNDER_WAY_BYTES) as f64 / took.as_secs_f64().max(1e-6))
 }
 
 #[tonic::async_trait]

@@ -7,7 +7,7 @@ use super::operator::OperatorService;
 use super::requests::RequestsService;
 use super::session::FleetService;
 use crate::world::World;
-use ouro_proto::channel::Incoming;
+use ouro_proto::channel::{CONNECTION_WINDOW_BYTES, Incoming, STREAM_WINDOW_BYTES};
 use ouro_proto::wire::blobs_server::BlobsServer;
 use ouro_proto::wire::chunks_server::ChunksServer;
 use ouro_proto::wire::enrollment_server::EnrollmentServer;
@@ -35,8 +35,8 @@ pub async fn serve(world: Arc<World>, incoming: Incoming, mut drain: watch::Rece
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .layer(AuthorizeLayer { ticker: world.ticker.clone() })
         .add_service(EnrollmentServer::new(EnrollmentService(world.clone())).max_decoding_message_size(64 << 10))
         .add_service(FleetServer::new(FleetService(world.clone())).max_decoding_message_size(limit))

@@ -1,6 +1,7 @@
 //! Large results on their way from node to node through the server, both ways at once: how long small messages take meanwhile, and how
 //! fast the large ones are beside a plain copy on the same machine in the same run.
 
+use crate::Machine;
 use crate::noop::quantile_ms;
 use crate::teller::{Teller, Times, ages};
 use anyhow::{Context as _, ensure};
@@ -64,6 +65,8 @@ struct Messages {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bulk {
     options: (u64, u128),
+    /// The machine's load before and after.
+    load: (Option<f64>, Option<f64>),
     quiet: Messages,
     busy: Messages,
     /// Until both ways were done.
@@ -76,6 +79,7 @@ pub struct Bulk {
 /// # Errors
 /// When a transfer does not end well.
 pub fn bulk(options: &BulkOptions) -> anyhow::Result<Bulk> {
+    let load_before = Machine::look().load_1min;
     let mut fleet = Fleet::new();
     let mut relays = vec![];
     for name in NODES {
@@ -129,7 +133,7 @@ pub fn bulk(options: &BulkOptions) -> anyhow::Result<Bulk> {
     let size = options.mib << 20;
     let begun = Instant::now();
     let there = client.submit(&planned(carried(&nodes[0], &nodes[1], size), "there"), &[])?;
-    let back = client.submit(&planned(carried(&nodes[1], &nodes[0], size), "back"), &[])?;
+    let back = client.submit(&planned(carried(&nodes[1], &nodes[0], size - 1), "back"), &[])?;
     let done = [there, back].map(|id| ended(&mut client, id));
     let both_ways = begun.elapsed();
     let busy = taken();
@@ -138,7 +142,8 @@ pub fn bulk(options: &BulkOptions) -> anyhow::Result<Bulk> {
     rates.extend(alone(&mut client, &nodes, size)?);
     rates.extend(plain_copies(fleet.folder(), options.mib)?);
     runtime.shutdown_background();
-    Ok(Bulk { options: (options.mib, options.delay.as_millis()), quiet, busy, both_ways, rates })
+    let load = (load_before, Machine::look().load_1min);
+    Ok(Bulk { options: (options.mib, options.delay.as_millis()), load, quiet, busy, both_ways, rates })
 }
 
 /// The `noop` of this node alone, so that steps can be sent there; it may give more than the usual one.
@@ -211,12 +216,13 @@ fn rate(bytes: u64, ms: f64) -> f64 {
 
 /// The same with nothing beside it: one way through the server, and from step to step on one node.
 fn alone(client: &mut Client, nodes: &[ContainerView; 2], size: u64) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    // What a node has made itself it need not fetch, and the same size has the same bytes.
     let small = 8 << 20;
     let mut timed = |to: usize, size: u64| -> anyhow::Result<TraceDocument> {
         let id = client.submit(&planned(carried(&nodes[0], &nodes[to], size), "alone"), &[])?;
         ended(client, id)
     };
-    let (far, far_small, near, near_small) = (timed(1, size)?, timed(1, small)?, timed(0, size)?, timed(0, small)?);
+    let (far, far_small, near, near_small) = (timed(1, size - 2)?, timed(1, small)?, timed(0, size - 3)?, timed(0, small - 1)?);
     let first = far.steps[0].attempts.last().context("it has run")?;
     let beside_ms = first.actual_ms.unwrap_or(0.0) - first.phases_ms.get("run").copied().unwrap_or(0.0);
     Ok(vec![
@@ -298,6 +304,8 @@ impl Bulk {
         let mut text = String::new();
         let (mib, delay_ms) = self.options;
         let _ = writeln!(text, "{mib} MiB each way between two nodes through the server; each line is {delay_ms} ms long each way");
+        let figure = |load: Option<f64>| load.map_or_else(|| "unknown".to_string(), |load| format!("{load:.1}"));
+        let _ = writeln!(text, "load of the machine (1 min): {} before, {} after", figure(self.load.0), figure(self.load.1));
         let _ = writeln!(text, "both ways were done after {:.1} s", self.both_ways.as_secs_f64());
         let _ = writeln!(text, "{:<56} {:>6} {:>9} {:>9} {:>9}", "ms", "count", "P50", "P95", "most");
         let mut row = |name: &str, s: Spread| {
