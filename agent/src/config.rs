@@ -6,9 +6,13 @@ mod first_pass;
 pub use devices::{DevicesConfig, PowerDown};
 pub use first_pass::FirstPassConfig;
 
+use crate::workers::load_policy::LoadPolicies;
+use ouro_common::container::{LoadHints, LoadPolicy};
 use ouro_common::error::{Fault, FaultCode};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use power::{OnUnplug, PowerConfig};
 
@@ -68,7 +72,7 @@ pub struct Policy {
 }
 
 /// `[workers]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkersConfig {
     /// How long an unused container stays in memory, seconds. Default 300.
@@ -79,15 +83,43 @@ pub struct WorkersConfig {
     pub batch: u32,
     /// Bytes of keys and values that a language model keeps for all its requests; else an eighth of the memory, at least 256 MiB.
     pub cache_bytes: Option<u64>,
+    /// Bytes that all containers in memory may take together; else three quarters of the memory.
+    pub memory_bytes: Option<u64>,
+    /// When containers leave memory: `per_request`, `persistent`, `idle` or `dummy`; else as their manifests say, or `idle`.
+    pub policy: Option<LoadPolicy>,
+    /// The same for one container, by its name, or its name and version: `policy` and `idle_timeout_s`.
+    pub containers: BTreeMap<String, LoadHints>,
 }
 
 impl Default for WorkersConfig {
     fn default() -> Self {
-        Self { idle_timeout_s: 300, address_space_bytes: None, batch: 8, cache_bytes: None }
+        Self {
+            idle_timeout_s: 300,
+            address_space_bytes: None,
+            batch: 8,
+            cache_bytes: None,
+            memory_bytes: None,
+            policy: None,
+            containers: BTreeMap::new(),
+        }
     }
 }
 
 impl WorkersConfig {
+    /// Bytes of all containers in memory, on a machine with so much.
+    pub fn memory_bytes(&self, memory_bytes: Option<u64>) -> u64 {
+        self.memory_bytes.or(memory_bytes.map(|all| all / 4 * 3)).unwrap_or(u64::MAX)
+    }
+
+    /// When containers leave memory.
+    pub fn load_policies(&self) -> LoadPolicies {
+        LoadPolicies {
+            node: self.policy,
+            idle_timeout: Duration::from_secs(self.idle_timeout_s),
+            containers: self.containers.clone(),
+        }
+    }
+
     /// Keys and values of a language model on a machine with so much memory, bytes.
     pub fn cache_bytes(&self, memory_bytes: Option<u64>) -> u64 {
         self.cache_bytes.unwrap_or_else(|| (memory_bytes.unwrap_or(0) / 8).max(256 << 20))
@@ -198,6 +230,8 @@ mod tests {
             ("slotz = 1", "slotz"),
             ("slots = 0", "slots"),
             ("[workers]\nbatch = 0", "workers.batch"),
+            ("[workers]\npolicy = \"never\"", "per_request"),
+            ("[workers.containers.x]\npolicies = 1", "policies"),
             ("metrics = \"0.0.0.0:1\"", "metrics"),
             ("[first_pass]\nfeature = \"x\"", "first_pass.feature"),
         ] {

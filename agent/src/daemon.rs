@@ -99,7 +99,9 @@ impl Service {
         let spool = Spool::open(home.agent("spool"), options.config.spool_max_bytes.0).map_err(|e| file_fault(&e))?;
         let journal = Journal::open(home.agent("requests"), unix_ms()).map_err(|e| file_fault(&e))?;
         let logs = LogBook::open(home.agent("logs")).map_err(|e| file_fault(&e))?;
-        clear_folder(&home.agent("running")).map_err(|e| file_fault(&e))?;
+        for folder in ["running", "sessions"] {
+            clear_folder(&home.agent(folder)).map_err(|e| file_fault(&e))?;
+        }
         Ok(Self { joined, boot, outbox, spool, journal, logs, _lock: lock, options })
     }
 
@@ -179,12 +181,15 @@ impl Service {
     fn steps(&self, modules: &Modules, link: &Link, containers: Containers) -> (Pool, Steps) {
         let slots = self.options.config.slots(profile::logical_cpus());
         let threads = usize::try_from(self.threads()).unwrap_or(1);
-        let cache_bytes = self.options.config.workers.cache_bytes(profile::memory_bytes());
+        let (workers, memory) = (&self.options.config.workers, profile::memory_bytes());
+        let cache_bytes = workers.cache_bytes(memory);
         let pool = Pool::new(PoolOptions {
             workers: self.workers(Some(threads)),
-            idle_timeout: Duration::from_secs(self.options.config.workers.idle_timeout_s),
+            policies: workers.load_policies(),
+            memory_bytes: workers.memory_bytes(memory),
+            sessions: Some(self.options.home.agent("sessions")),
             onnxruntime: self.options.config.onnxruntime.clone(),
-            batch: BatchLimits { most: self.options.config.workers.batch, cache_bytes },
+            batch: BatchLimits { most: workers.batch, cache_bytes },
         });
         let steps = Steps::new(StepsOptions {
             work: self.options.home.agent("running"),
@@ -236,6 +241,8 @@ impl Service {
         let first = profile::describe(&made_from, figures, &found).await;
         // After the measuring: it would look like foreign load.
         vitals.look().await;
+        drop(tokio::spawn(pool.clone().mind(readings.clone())));
+        drop(tokio::spawn(steps.clone().keep_loaded(self.options.config.workers.load_policies())));
         let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone(), found: later }, first);
         let requests = self.requests(link, readings.clone());
         let metrics = match self.options.config.metrics {

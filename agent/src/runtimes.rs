@@ -97,6 +97,9 @@ pub struct Load {
     /// What the requests of a language model may take together.
     #[serde(default)]
     pub batch: BatchLimits,
+    /// What a language model left when it left memory last.
+    #[serde(default)]
+    pub sessions: Option<PathBuf>,
 }
 
 /// What the requests of a language model may take together.

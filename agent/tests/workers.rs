@@ -5,6 +5,7 @@ use ouro_agent::modules::{Installed, Source, builtin_container};
 use ouro_agent::runtimes::{BatchLimits, Job};
 use ouro_agent::sensing::host_root::HostRoot;
 use ouro_agent::sensing::resident::resident_bytes;
+use ouro_agent::workers::load_policy::LoadPolicies;
 use ouro_agent::workers::probe::{Finding, probe};
 use ouro_agent::workers::protocol::ProbeOrder;
 use ouro_agent::workers::{Pool, PoolOptions, RunFailure, WorkerOptions};
@@ -18,8 +19,20 @@ fn workers() -> WorkerOptions {
     WorkerOptions { program: env!("CARGO_BIN_EXE_ouro-agent").into(), address_space_bytes: None, threads: Some(1) }
 }
 
+fn pool_options(workers: WorkerOptions, idle_timeout: Duration) -> PoolOptions {
+    let policies = LoadPolicies { idle_timeout, ..LoadPolicies::default() };
+    PoolOptions {
+        workers,
+        policies,
+        memory_bytes: u64::MAX,
+        sessions: None,
+        onnxruntime: None,
+        batch: BatchLimits::default(),
+    }
+}
+
 fn pool(idle_timeout: Duration) -> Pool {
-    Pool::new(PoolOptions { workers: workers(), idle_timeout, onnxruntime: None, batch: BatchLimits::default() })
+    Pool::new(pool_options(workers(), idle_timeout))
 }
 
 fn noop() -> Installed {
@@ -146,7 +159,7 @@ async fn cancelling_ends_the_worker_at_once() {
 async fn a_program_that_is_no_worker_is_a_failure_to_load() {
     let home = tempfile::tempdir().unwrap();
     let options = WorkerOptions { program: "/bin/false".into(), ..workers() };
-    let pool = Pool::new(PoolOptions { workers: options, idle_timeout: Duration::ZERO, onnxruntime: None, batch: BatchLimits::default() });
+    let pool = Pool::new(pool_options(options, Duration::ZERO));
     let installed = noop();
     let job = job(home.path(), serde_json::json!({}));
     let failure = pool.run(&installed, job, None, &LogWriter::nowhere(), &CancellationToken::new()).await.unwrap_err();

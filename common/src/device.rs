@@ -7,7 +7,7 @@ pub use profile::{
     Accelerator, AcceleratorProcess, Cpu, HardwareReport, LinkTrust, Machine, Memory, MemoryKind, NumaNode, Nvme, PcieDevice, Power,
     PowerSupply, Sensor, Thermal, Warning,
 };
-pub use readings::{LoadedContainer, NodeProfile, PowerSource, Readings, RuntimeAvailability};
+pub use readings::{GpuMemory, LoadedContainer, NodeProfile, PowerSource, Readings, RuntimeAvailability};
 
 mod link;
 mod memory;

@@ -172,8 +172,11 @@ impl Decoder {
     /// An empty sequence for at most `capacity` tokens; fewer if the model's context is shorter.
     pub fn sequence(&self, capacity: usize) -> Sequence {
         let capacity = capacity.clamp(1, self.config.context);
-        let shape = CacheShape { layers: self.layers.len(), heads: self.config.kv_heads, width: self.config.head_width };
-        Sequence::new(shape, capacity, self.rope.is_long(capacity))
+        Sequence::new(self.cache_shape(), capacity, self.rope.is_long(capacity))
+    }
+
+    fn cache_shape(&self) -> CacheShape {
+        CacheShape { layers: self.layers.len(), heads: self.config.kv_heads, width: self.config.head_width }
     }
 
     /// A session for at most `capacity` tokens of prompt and answer; fewer if the model's context is shorter.

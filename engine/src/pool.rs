@@ -1,5 +1,5 @@
-//! The threads that multiply matrices: they take small pieces, never wait for each other in a loop that keeps the processor,
-//! and nobody waits for a thread that has not begun.
+//! The threads that multiply matrices: they take small pieces, soon sleep where they have to wait, and nobody waits for a thread
+//! that has not begun.
 //!
 //! On a busy machine a thread may lose its processor at any moment. A barrier of all threads would then stand still; here
 //! whoever runs takes the next piece, the job ends when its pieces are done, and only threads in the middle of a piece are
@@ -13,11 +13,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-/// After so many looks, some 50 µs, a thread lets others run between them. The pause between two products of a token is shorter:
-/// who lets others run on a busy machine comes back after milliseconds, and the others have done the work alone.
-const POLITE_AFTER: u32 = 3_000;
-/// How often a thread looks before it sleeps.
-const LOOKS: u32 = POLITE_AFTER + 2_000;
+/// How often a thread looks before it sleeps, some 50 µs: longer than the pause between two products of a token. It never gives
+/// its processor away otherwise: who does that on a busy machine comes back after milliseconds, who sleeps when it is woken.
+const LOOKS: u32 = 3_000;
 
 /// What is left of a thread's stretch of pieces: its beginning in the lower half, its end in the upper.
 struct Stretch(AtomicU64);
@@ -89,16 +87,18 @@ impl Job {
         own.or_else(|| from.iter().skip(1).chain(before).find_map(|other| other.last(self.chunk)))
     }
 
-    /// Takes chunks until none is left.
-    fn help(&self, thread: usize) {
+    /// Takes chunks until none is left; whether the last of all was done here.
+    fn help(&self, thread: usize) -> bool {
+        let mut last = false;
         while let Some(range) = self.take(thread) {
             let count = range.len();
             let work = std::panic::AssertUnwindSafe(|| (self.work)(range));
             if std::panic::catch_unwind(work).is_err() {
                 self.panicked.fetch_add(1, Ordering::Relaxed);
             }
-            self.done.fetch_add(count, Ordering::AcqRel);
+            last = self.done.fetch_add(count, Ordering::AcqRel) + count == self.count;
         }
+        last
     }
 
     fn is_done(&self) -> bool {
@@ -112,6 +112,7 @@ struct Shared {
     /// How many jobs there have been, to look at without the lock; changed with it.
     number: AtomicUsize,
     news: Condvar,
+    finished: Condvar,
 }
 
 #[derive(Default)]
@@ -120,6 +121,8 @@ struct Current {
     job: Option<Arc<Job>>,
     /// Threads that must be woken for the next.
     asleep: usize,
+    /// Whether the caller must be woken when it is done.
+    waiting: bool,
 }
 
 /// A number of threads, the caller's included.
@@ -181,10 +184,14 @@ impl Pool {
             self.shared.news.notify_all();
         }
         job.help(0);
-        let mut looks = 0_u32;
-        while !job.is_done() {
-            looks = looks.saturating_add(1);
-            if looks < POLITE_AFTER { std::hint::spin_loop() } else { thread::yield_now() }
+        look_for(|| job.is_done());
+        if !job.is_done() {
+            let mut current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+            current.waiting = true;
+            while !job.is_done() {
+                current = self.shared.finished.wait(current).unwrap_or_else(PoisonError::into_inner);
+            }
+            current.waiting = false;
         }
         assert_eq!(job.panicked.load(Ordering::Relaxed), 0, "a part of a matrix product panicked");
     }
@@ -219,14 +226,19 @@ impl std::fmt::Debug for Pool {
     }
 }
 
+/// Looks until something has come or it is time to sleep.
+fn look_for(come: impl Fn() -> bool) {
+    let mut looks = 0;
+    while looks < LOOKS && !come() {
+        looks += 1;
+        std::hint::spin_loop();
+    }
+}
+
 fn serve(shared: &Shared, thread: usize) {
     let mut seen = 0;
     loop {
-        let mut looks = 0;
-        while shared.number.load(Ordering::Acquire) == seen && looks < LOOKS {
-            looks += 1;
-            if looks < POLITE_AFTER { std::hint::spin_loop() } else { thread::yield_now() }
-        }
+        look_for(|| shared.number.load(Ordering::Acquire) != seen);
         let mut current = shared.current.lock().unwrap_or_else(PoisonError::into_inner);
         while shared.number.load(Ordering::Acquire) == seen {
             current.asleep += 1;
@@ -236,8 +248,11 @@ fn serve(shared: &Shared, thread: usize) {
         seen = shared.number.load(Ordering::Acquire);
         let job = current.job.clone();
         drop(current);
-        if let Some(job) = job {
-            job.help(thread);
+        if let Some(job) = job
+            && job.help(thread)
+            && shared.current.lock().unwrap_or_else(PoisonError::into_inner).waiting
+        {
+            shared.finished.notify_all();
         }
     }
 }

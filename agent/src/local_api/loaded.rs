@@ -7,24 +7,30 @@ use crate::sensing::resident::resident_bytes;
 use ouro_common::container::Runtime;
 use ouro_common::document::{LoadedDocument, LoadedView};
 use ouro_common::error::{Fault, FaultCode};
+use ouro_common::id::Digest;
+use std::collections::BTreeSet;
 
 impl StatusSource {
     /// What is in memory now.
     pub(super) fn loaded(&self) -> LoadedDocument {
         let (seen, host, pinned) = (self.modules.now(), HostRoot::live(), self.pool.pinned());
+        let policies = self.pool.policies();
         let view = |digest| {
             let manifest = &seen.installed.get(&digest)?.container.manifest;
-            let (container, runtime) = (manifest.reference(), manifest.runtime);
-            let pinned = pinned.contains(&digest);
+            let in_force = policies.of(manifest);
             Some(LoadedView {
-                container,
-                runtime,
+                container: manifest.reference(),
+                runtime: manifest.runtime,
                 process: None,
                 memory_bytes: None,
                 busy: false,
                 idle_s: None,
-                pinned,
+                pinned: pinned.contains(&digest),
+                policy: in_force.policy,
+                idle_timeout_s: in_force.idle_timeout.as_secs(),
+                policy_why: in_force.why.into(),
                 batch: None,
+                parked_bytes: None,
             })
         };
         let kept = self.pool.kept();
@@ -39,13 +45,21 @@ impl StatusSource {
                 ..view(kept.digest)?
             })
         });
-        let absent = pinned
-            .iter()
-            .filter(|digest| !kept.iter().any(|kept| kept.digest == **digest))
-            .filter_map(|&digest| view(digest));
+        let parked = self.pool.parked();
+        let bytes_of = |digest: Digest| parked.iter().find(|(parked, ..)| *parked == digest).map(|(.., bytes)| *bytes);
+        let absent: BTreeSet<Digest> = pinned.iter().copied().chain(parked.iter().map(|(digest, ..)| *digest)).collect();
+        let absent = absent
+            .into_iter()
+            .filter(|digest| !kept.iter().any(|kept| kept.digest == *digest))
+            .filter_map(|digest| Some(LoadedView { parked_bytes: bytes_of(digest), ..view(digest)? }));
         let mut workers: Vec<LoadedView> = running.chain(absent).collect();
         workers.sort_by(|a, b| (&a.container, a.process).cmp(&(&b.container, b.process)));
-        LoadedDocument { schema: LoadedDocument::SCHEMA.into(), idle_timeout_s: self.pool.idle_timeout().as_secs(), workers }
+        LoadedDocument {
+            schema: LoadedDocument::SCHEMA.into(),
+            idle_timeout_s: policies.idle_timeout.as_secs(),
+            memory_limit_bytes: self.pool.memory_limit_bytes(),
+            workers,
+        }
     }
 
     /// Does what a person wants with a container, and says what is in memory then.
@@ -87,8 +101,7 @@ impl StatusSource {
         };
         let mut found: Vec<&Installed> = seen.installed.values().filter(named).collect();
         found.sort_by_key(|installed| (installed.container.manifest.reference(), installed.container.digest));
-        let versions: std::collections::BTreeSet<String> =
-            found.iter().map(|installed| installed.container.manifest.reference().to_string()).collect();
+        let versions: BTreeSet<String> = found.iter().map(|installed| installed.container.manifest.reference().to_string()).collect();
         match (found.first(), versions.len()) {
             (Some(installed), 1) => Ok((*installed).clone()),
             (None, _) => {

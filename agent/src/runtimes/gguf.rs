@@ -5,12 +5,14 @@ use ouro_common::step::FailureClass;
 use ouro_engine::language_model::{Ask, Batch, BatchOptions, Finish, GenerateOptions, Generation, Hooks, LanguageModel, ModelError};
 use ouro_engine::sampling::Sampling;
 use std::ops::{ControlFlow, RangeInclusive};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// A language model in memory.
 pub(crate) struct Talker {
     model: LanguageModel,
     limits: BatchLimits,
+    sessions: Option<PathBuf>,
     input: String,
     output: String,
 }
@@ -23,13 +25,27 @@ impl Talker {
         let input = input.ok_or_else(|| JobError::load("the manifest declares no input port for the prompt"))?;
         let output = load.manifest.outputs.first().ok_or_else(|| JobError::load("the manifest declares no output port"))?;
         let model = LanguageModel::open(path).map_err(|e| JobError::load(e.to_string()))?;
-        Ok(Self { model, limits: load.batch, input: input.port.to_string(), output: output.port.to_string() })
+        Ok(Self {
+            model,
+            limits: load.batch,
+            sessions: load.sessions.clone(),
+            input: input.port.to_string(),
+            output: output.port.to_string(),
+        })
     }
 
     /// A batch without requests.
     pub(crate) fn batch(&self) -> Batch<'_> {
         let most = usize::try_from(self.limits.most).unwrap_or(usize::MAX);
-        Batch::new(&self.model, BatchOptions { most, cache_bytes: self.limits.cache_bytes })
+        let mut batch = Batch::new(&self.model, BatchOptions { most, cache_bytes: self.limits.cache_bytes });
+        // What cannot be read is computed again when it is asked for.
+        if let Some(bytes) = self.sessions.as_ref().and_then(|file| std::fs::read(file).ok()) {
+            match batch.restore(&bytes) {
+                Some(prefixes) => tracing::info!(prefixes, "what was kept of earlier requests is back"),
+                None => tracing::warn!("what was kept of earlier requests is damaged or another model's"),
+            }
+        }
+        batch
     }
 
     /// What a job asks of the model.

@@ -4,7 +4,7 @@
 //! a GPU is told what is missing.
 
 use super::thermal::{Reading, trust};
-use ouro_common::device::{Accelerator, AcceleratorProcess, LinkTrust, PcieDevice, PcieLink, Sensor};
+use ouro_common::device::{Accelerator, AcceleratorProcess, GpuMemory, LinkTrust, PcieDevice, PcieLink, Sensor};
 use serde::{Deserialize, Serialize};
 
 pub use library::{LiveNvml, NvmlLibrary};
@@ -121,6 +121,12 @@ pub(crate) fn readings(report: &NvidiaReport) -> impl Iterator<Item = Reading> {
         let sensor = Sensor { chip: "nvml".into(), label: gpu.address.clone(), c: Some(c), trusted, why, path: "NVML".into() };
         Some(Reading { sensor, critical_c: gpu.slowdown_c, cpu_rank: 0 })
     })
+}
+
+/// Who has memory on the GPUs whose size is known.
+pub(crate) fn gpu_memory(report: &NvidiaReport) -> Vec<GpuMemory> {
+    let of = |gpu: &NvidiaGpu| Some(GpuMemory { memory_bytes: gpu.memory_bytes?, processes: gpu.processes.clone() });
+    report.gpus.iter().filter(|gpu| gpu.problem.is_none()).filter_map(of).collect()
 }
 
 /// What heat and power leave of the clocks of the GPU that is slowed down most; `None` if no GPU says anything.

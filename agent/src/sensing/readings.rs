@@ -179,6 +179,7 @@ impl Parts {
             max_c: thermal::hottest(&sensors).and_then(|reading| reading.sensor.c),
             critical_c: thermal::critical_c(&sensors),
             pressure: self.pressure.clone(),
+            gpus: super::nvml::gpu_memory(&self.nvidia),
             ..Readings::default()
         }
     }

@@ -5,13 +5,19 @@ use super::Steps;
 use crate::logs::LogWriter;
 use crate::modules::{Hold, Installed};
 use crate::workers::RunFailure;
+use crate::workers::load_policy::LoadPolicies;
 use ouro_common::container::Runtime;
+use ouro_common::id::Digest;
 use ouro_common::step::FailureClass;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a device has to show that it is still there, when something went wrong with what runs from it.
 const ANSWER: Duration = Duration::from_millis(700);
+
+/// How often it is looked whether the containers that are to be loaded still are.
+const LOOKS_AGAIN: Duration = Duration::from_secs(10);
 
 /// When a container was ready to take the step.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +60,28 @@ impl Steps {
     /// Why it cannot be.
     pub async fn load(&self, installed: &Installed) -> Result<(), RunFailure> {
         self.plug(installed, &LogWriter::nowhere()).await.map(drop)
+    }
+
+    /// Loads the containers that are to be in memory before anybody asks, and again those that died, as long as there are modules.
+    pub async fn keep_loaded(self, policies: LoadPolicies) {
+        let mut changes = self.0.options.modules.changes();
+        let mut refused: BTreeSet<Digest> = BTreeSet::new();
+        while !policies.containers.is_empty() {
+            let seen = changes.borrow_and_update().clone();
+            let wanted = seen.installed.values().filter(|i| i.container.manifest.runtime != Runtime::Oci);
+            let wanted: Vec<&Installed> = wanted.filter(|i| policies.preloads(&i.container.manifest)).collect();
+            let calm = !self.0.options.pool.is_strained();
+            for installed in wanted.into_iter().filter(|_| calm) {
+                let digest = installed.container.digest;
+                if let (Err(failure), true) = (self.load(installed).await, refused.insert(digest)) {
+                    tracing::warn!(container = %installed.container.manifest.reference(), why = failure.why, "a container cannot be kept loaded");
+                }
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOKS_AGAIN) => {}
+            }
+        }
     }
 
     /// Work that runs from a module ends with it, and what a vanishing device does to a worker is not the worker's fault.

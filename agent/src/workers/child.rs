@@ -50,6 +50,7 @@ fn serve(mut orders: impl io::BufRead + Send, out: &mut dyn Write) -> io::Result
                 }
                 Err(error) => error.into(),
             },
+            Order::Park { .. } => JobError::load("nothing is kept in this worker").into(),
             Order::Join { job, .. } | Order::Leave { job } => {
                 let error = JobError::load("no language model is loaded in this worker");
                 Word::Of { job, is: Box::new(error.into()) }
@@ -134,7 +135,7 @@ mod tests {
             let params = serde_json::from_str(params).unwrap();
             Order::Run(Box::new(Job { folder: home.path().into(), params, inputs: vec![], stream: false, scope: None }))
         };
-        let load = runtimes::Load { manifest, model: None, onnxruntime: None, threads: None, batch: Default::default() };
+        let load = runtimes::Load { manifest, model: None, onnxruntime: None, threads: None, batch: Default::default(), sessions: None };
         let orders = [job("{}"), Order::Load(Box::new(load)), job(r#"{"output_bytes": -1}"#), job(r#"{"output_bytes": 5}"#)];
         let orders: Vec<u8> = orders.iter().flat_map(line).collect();
         let mut out = vec![];

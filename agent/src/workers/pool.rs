@@ -4,20 +4,24 @@
 //! for language models: theirs does several jobs together ([`talk`]).
 
 mod keep;
+mod room;
 mod talk;
 
 pub use keep::Kept;
+pub use room::Parked;
 
+use super::load_policy::LoadPolicies;
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
 use super::resident::Resident;
 use crate::logs::LogWriter;
 use crate::modules::{Installed, Modules, Source};
 use crate::runtimes::{BatchLimits, Job, Load};
-use ouro_common::container::{Container, Runtime};
+use ouro_common::container::{Container, LoadPolicy, Runtime};
 use ouro_common::device::LoadedContainer;
 use ouro_common::id::Digest;
 use ouro_common::step::{Evidence, FailureClass};
+use room::{Known, Needs};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,8 +35,12 @@ use tokio_util::sync::CancellationToken;
 pub struct PoolOptions {
     /// How workers are started.
     pub workers: WorkerOptions,
-    /// How long an unused container stays loaded.
-    pub idle_timeout: Duration,
+    /// When containers leave memory.
+    pub policies: LoadPolicies,
+    /// Bytes that all containers in memory may take together.
+    pub memory_bytes: u64,
+    /// Where a language model leaves what it keeps, when it leaves memory.
+    pub sessions: Option<PathBuf>,
     /// The ONNX Runtime library the configuration names.
     pub onnxruntime: Option<PathBuf>,
     /// What the jobs of a language model may take together.
@@ -88,6 +96,13 @@ struct State {
     /// Language models that end when their jobs have.
     parting: Vec<(Digest, Weak<Resident>)>,
     tables: HashMap<Digest, Table>,
+    known: HashMap<Digest, Known>,
+    parked: HashMap<Digest, Parked>,
+    /// Bytes that containers are about to take.
+    coming: Vec<(Digest, u64)>,
+    /// Containers that take up nothing new.
+    yielding: Vec<Digest>,
+    needs: Needs,
     /// These stay however long they wait.
     pinned: HashSet<Digest>,
     /// These end when they are done.
@@ -170,11 +185,16 @@ impl Pool {
 
     /// A new worker with the container loaded.
     async fn started(&self, installed: &Installed, load: Load, log: &LogWriter) -> Result<Busy, RunFailure> {
+        let coming = self.room_for(installed).await?;
+        let in_force = self.options.policies.of(&installed.container.manifest);
+        let known = Known { bytes: coming.bytes(), loading: Duration::ZERO, in_force };
+        let start = Instant::now();
         let process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
         process.log_to(Some(log.clone()));
         let mut busy = Busy::new(self.clone(), installed, process);
         busy.carry_out(&Order::Load(Box::new(load)), None).await?;
+        self.state().known.insert(installed.container.digest, Known { loading: start.elapsed(), ..known });
         Ok(busy)
     }
 
@@ -186,6 +206,7 @@ impl Pool {
             onnxruntime: self.options.onnxruntime.clone(),
             threads: self.options.workers.threads,
             batch: self.options.batch,
+            sessions: None,
         }
     }
 
@@ -209,7 +230,7 @@ impl Pool {
         let list_has = |list: &Vec<Idle>| list.iter().any(|idle| idle.source == installed.source);
         let there = self.state().idle.get(&installed.container.digest).is_some_and(list_has);
         if !there {
-            self.loaded(installed, log).await?.give_back();
+            self.loaded(installed, log).await?.wait();
         }
         Ok(!there)
     }
@@ -227,23 +248,31 @@ impl Pool {
 
     /// Gives up the workers that have been idle for too long, and those of containers that are no longer where they were loaded from.
     pub fn tidy(&self, still_there: impl Fn(&Digest, &Source) -> bool) {
-        let timeout = self.options.idle_timeout;
         let mut state = self.state();
-        let State { idle, pinned, residents, parting, .. } = &mut *state;
+        let State { idle, pinned, residents, known, parked, .. } = &mut *state;
+        let timeout = self.options.policies.idle_timeout;
+        let waited_enough = |digest: &Digest, idle: Duration| {
+            let leaves = known.get(digest).map_or(idle >= timeout, |known| known.in_force.leaves_after(idle));
+            leaves && !pinned.contains(digest)
+        };
         idle.retain(|digest, list| {
-            let stays = pinned.contains(digest);
-            list.retain(|idle| still_there(digest, &idle.source) && (stays || idle.since.elapsed() < timeout));
+            list.retain(|idle| still_there(digest, &idle.source) && !waited_enough(digest, idle.since.elapsed()));
             !list.is_empty()
         });
+        parked.retain(|digest, parked| still_there(digest, &parked.source));
+        let mut ended = vec![];
         residents.retain(|digest, resident| {
-            let waits = resident.idle().is_some_and(|idle| idle >= timeout && !pinned.contains(digest));
+            let waits = resident.idle().is_some_and(|idle| waited_enough(digest, idle));
             let stays = !waits && !resident.is_dead() && still_there(digest, resident.source());
             if !stays {
-                parting.push((*digest, Arc::downgrade(resident)));
+                ended.push((*digest, resident.clone()));
             }
             stays
         });
-        parting.retain(|(_, resident)| resident.strong_count() > 0);
+        for (digest, resident) in ended {
+            self.end(&mut state, digest, resident);
+        }
+        state.parting.retain(|(_, resident)| resident.strong_count() > 0);
     }
 
     /// Gives up workers at once when what they were loaded from goes: one that has a module's files open keeps its device from going.
@@ -316,7 +345,21 @@ impl Busy {
         Some(process)
     }
 
-    fn give_back(mut self) {
+    /// It has done its job: some containers go with it.
+    fn give_back(self) {
+        let goes = {
+            let state = self.pool.state();
+            let policy = state.known.get(&self.digest).map(|known| known.in_force.policy);
+            policy == Some(LoadPolicy::PerRequest) && !state.pinned.contains(&self.digest)
+        };
+        // Dropping it ends the worker.
+        if !goes {
+            self.wait();
+        }
+    }
+
+    /// It is ready for the next job.
+    fn wait(mut self) {
         if let Some(process) = self.process.take() {
             process.log_to(None);
             let mut state = self.pool.state();

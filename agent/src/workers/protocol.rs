@@ -37,6 +37,11 @@ pub enum Order {
         /// Which.
         job: u64,
     },
+    /// Leave what is kept of earlier jobs of a language model in a file.
+    Park {
+        /// A file that is not there.
+        file: PathBuf,
+    },
     /// Say which runtimes work here, and measure the machine.
     Probe(ProbeOrder),
     /// Open the model of the first pass; the first order of its worker.
@@ -119,6 +124,13 @@ pub enum Word {
     Batch {
         /// The figures.
         state: BatchState,
+    },
+    /// What was left in a file.
+    Parked {
+        /// Beginnings of prompts.
+        prefixes: u32,
+        /// Bytes of the file.
+        bytes: u64,
     },
     /// Whether a runtime works on this machine; one of several words of a probe.
     Works {

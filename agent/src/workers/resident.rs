@@ -10,12 +10,16 @@ use crate::runtimes::Job;
 use ouro_common::document::BatchState;
 use ouro_common::step::FailureClass;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// A worker that does not confirm within this time that it gave a job up computes nothing that anybody could wait for.
 const GIVING_UP: Duration = Duration::from_secs(60);
+
+/// Writing what is kept to a file takes at most this.
+const PARKING: Duration = Duration::from_secs(60);
 
 /// What a job hears.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ pub(super) enum Heard {
 enum Wish {
     Join(u64, Box<Job>, mpsc::UnboundedSender<Heard>, LogWriter),
     Leave(u64),
+    Park(PathBuf, oneshot::Sender<(u32, u64)>),
 }
 
 #[derive(Debug)]
@@ -95,6 +100,13 @@ impl Resident {
         locked(&self.status).batch
     }
 
+    /// Lets it leave what it keeps in a file that is not there; how many beginnings of prompts that were, and bytes.
+    pub(super) async fn park(&self, file: PathBuf) -> Option<(u32, u64)> {
+        let (answer, parked) = oneshot::channel();
+        self.wishes.send(Wish::Park(file, answer)).ok()?;
+        tokio::time::timeout(PARKING, parked).await.ok()?.ok()
+    }
+
     /// Gives it a job more.
     pub(super) fn join(self: &Arc<Self>, job: Job, log: &LogWriter) -> Guest {
         let number = {
@@ -146,6 +158,8 @@ struct Jobs {
     ears: HashMap<u64, mpsc::UnboundedSender<Heard>>,
     /// Those that were given up and not confirmed, each with the time when it was.
     leaving: HashMap<u64, tokio::time::Instant>,
+    /// Who wants to know when everything is in a file.
+    parks: Option<oneshot::Sender<(u32, u64)>>,
 }
 
 impl Jobs {
@@ -197,6 +211,17 @@ async fn attend(mut process: Process, mut wishes: mpsc::UnboundedReceiver<Wish>,
                     locked(&status).batch = state;
                     true
                 }
+                Ok(Some(Word::Parked { prefixes, bytes })) => {
+                    if let Some(answer) = jobs.parks.take() {
+                        let _ = answer.send((prefixes, bytes));
+                    }
+                    true
+                }
+                Ok(Some(Word::Failed { why, .. })) => {
+                    tracing::warn!(why, "a language model's worker could not do what it was told");
+                    jobs.parks = None;
+                    true
+                }
                 Ok(Some(_)) => true,
                 Ok(None) | Err(_) => false,
             },
@@ -227,6 +252,10 @@ async fn fulfil(process: &mut Process, jobs: &mut Jobs, wish: Wish) -> std::io::
             // What the worker prints belongs to nobody in particular when several are there.
             process.log_to((jobs.ears.len() == 1).then_some(log));
             process.tell(&Order::Join { job, work }).await
+        }
+        Wish::Park(file, answer) => {
+            jobs.parks = Some(answer);
+            process.tell(&Order::Park { file }).await
         }
         Wish::Leave(job) => {
             if jobs.ears.remove(&job).is_some() {

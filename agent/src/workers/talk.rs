@@ -9,7 +9,10 @@ use ouro_common::document::BatchState;
 use ouro_common::step::FailureClass;
 use ouro_engine::language_model::{Batch, BatchHooks, Said};
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -106,6 +109,14 @@ impl Talk<'_> {
                 let gone = JobError { class: FailureClass::Drained, why: "the job was given up".into() };
                 if was_there { say(out, &of(job, gone.into())) } else { Ok(()) }
             }
+            Order::Park { file } => {
+                let kept = self.batch.save();
+                let (prefixes, bytes) = (self.batch.state().prefixes, kept.len() as u64);
+                match write_new(&file, &kept) {
+                    Ok(()) => say(out, &Word::Parked { prefixes, bytes }),
+                    Err(error) => say(out, &Word::from(JobError::error(format!("{}: {error}", file.display())))),
+                }
+            }
             other => {
                 let why = format!("a language model's worker takes jobs and nothing else, not {other:?}");
                 say(out, &Word::from(JobError::load(why)))
@@ -136,6 +147,12 @@ impl Talk<'_> {
         left.table().retain(|job| jobs.contains_key(job));
         broken
     }
+}
+
+/// Writes a file that only this user may read: it tells what was asked.
+fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(file)?;
+    file.write_all(bytes)
 }
 
 fn of(job: u64, word: Word) -> Word {

@@ -3,6 +3,7 @@
 use super::quantity::{bytes, span_ms};
 use super::table::{Cell, Column, Table};
 use super::{Style, Tone};
+use ouro_common::container::LoadPolicy;
 use ouro_common::document::{BatchState, LoadedDocument, LoadedView};
 
 /// The table, and what happens to those that wait.
@@ -26,7 +27,7 @@ pub(crate) fn render(document: &LoadedDocument, style: Style) -> String {
             Cell::toned(state, tone),
             worker.memory_bytes.map_or_else(|| "-".to_string(), bytes).into(),
             worker.process.map_or_else(|| "-".to_string(), |process| process.to_string()).into(),
-            if worker.pinned { "pinned" } else { "while it is used" }.into(),
+            kept(worker).into(),
         ]);
     }
     let batches: String = document.workers.iter().filter_map(|worker| Some(batch(worker, worker.batch.as_ref()?))).collect();
@@ -51,9 +52,24 @@ fn batch(worker: &LoadedView, batch: &BatchState) -> String {
     line + "\n"
 }
 
+/// How long it stays, and by whose word.
+fn kept(worker: &LoadedView) -> String {
+    let idle = || span_ms(worker.idle_timeout_s as f64 * 1000.0);
+    match worker.policy {
+        _ if worker.pinned => "pinned".into(),
+        LoadPolicy::PerRequest => format!("for each request ({})", worker.policy_why),
+        LoadPolicy::Persistent => format!("persistent ({})", worker.policy_why),
+        LoadPolicy::Idle => format!("{} idle ({})", idle(), worker.policy_why),
+        LoadPolicy::Dummy => format!("{} idle, then its sessions ({})", idle(), worker.policy_why),
+    }
+}
+
 fn state(worker: &LoadedView) -> (String, Tone) {
     match (worker.process, worker.busy, worker.idle_s) {
-        (None, _, _) => ("not loaded".into(), Tone::Warn),
+        (None, _, _) => match worker.parked_bytes {
+            Some(parked) => (format!("in a file, {}", bytes(parked)), Tone::Dim),
+            None => ("not loaded".into(), Tone::Warn),
+        },
         (_, true, _) => ("busy".into(), Tone::Good),
         (_, false, Some(idle)) => (format!("waits for {}", span_ms(idle * 1000.0)), Tone::Dim),
         (_, false, None) => ("waits".into(), Tone::Dim),
@@ -67,7 +83,12 @@ mod tests {
 
     #[test]
     fn each_worker_has_a_row_and_nothing_is_said_to_be_nothing() {
-        let empty = LoadedDocument { schema: LoadedDocument::SCHEMA.into(), idle_timeout_s: 300, workers: vec![] };
+        let empty = LoadedDocument {
+            schema: LoadedDocument::SCHEMA.into(),
+            idle_timeout_s: 300,
+            memory_limit_bytes: 1 << 30,
+            workers: vec![],
+        };
         let plain = Style::PLAIN;
         assert_eq!(render(&empty, plain), "Nothing is in memory. A container that has waited for 5 min leaves memory.\n");
         let worker = LoadedView {
@@ -78,7 +99,11 @@ mod tests {
             busy: false,
             idle_s: Some(4.0),
             pinned: true,
+            policy: LoadPolicy::Idle,
+            idle_timeout_s: 300,
+            policy_why: "the default".into(),
             batch: None,
+            parked_bytes: None,
         };
         let state = BatchState {
             running: 2,
@@ -90,7 +115,8 @@ mod tests {
         };
         let kept = BatchState { prefixes: 4, prefix_bytes: 1 << 20, prompt_tokens: 200, reused_tokens: 50, ..state };
         let absent = LoadedView { process: None, batch: Some(kept), memory_bytes: None, idle_s: None, ..worker.clone() };
-        let text = render(&LoadedDocument { workers: vec![worker, absent], ..empty }, plain);
+        let parked = LoadedView { parked_bytes: Some(2 << 20), pinned: false, policy: LoadPolicy::Dummy, batch: None, ..absent.clone() };
+        let text = render(&LoadedDocument { workers: vec![worker, absent, parked], ..empty }, plain);
         for word in [
             "computes 2 of 8 requests, 1 wait; 3.0 MiB of 1.0 GiB",
             "4 beginnings",
@@ -101,6 +127,8 @@ mod tests {
             "pinned",
             "not loaded",
             "unless it is pinned",
+            "in a file, 2.0 MiB",
+            "5 min idle, then its sessions (the default)",
         ] {
             assert!(text.contains(word), "{word} in {text}");
         }

@@ -1,6 +1,6 @@
 //! The container manifest: written as TOML, stored as JSON, validated as a whole before anything believes it.
 
-use super::{MediaType, OciProcess, Tensors};
+use super::{LoadHints, MediaType, OciProcess, Tensors};
 use crate::id::{ContainerRef, Digest, Name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -156,6 +156,9 @@ pub struct Manifest {
     /// What a step costs.
     #[serde(default)]
     pub cost: Cost,
+    /// When it leaves memory, where the node does not say.
+    #[serde(default, skip_serializing_if = "LoadHints::is_empty")]
+    pub load: LoadHints,
 }
 
 fn empty_object() -> serde_json::Value {

@@ -1,6 +1,6 @@
 //! What a node tells the server: its profile once, its readings with every heartbeat that changes them.
 
-use super::{HardwareReport, Pressure, Warning};
+use super::{AcceleratorProcess, HardwareReport, Pressure, Warning};
 use crate::id::{BootId, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -116,4 +116,16 @@ pub struct Readings {
     pub warnings: Vec<Warning>,
     /// Containers in memory.
     pub loaded: Vec<LoadedContainer>,
+    /// Who has memory on the GPUs; a matter of the node itself, and not told.
+    #[serde(skip)]
+    pub gpus: Vec<GpuMemory>,
+}
+
+/// A GPU's memory and who has some of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuMemory {
+    /// All of it, bytes.
+    pub memory_bytes: u64,
+    /// The processes that have some.
+    pub processes: Vec<AcceleratorProcess>,
 }

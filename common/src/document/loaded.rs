@@ -1,6 +1,6 @@
 //! What an agent has in memory.
 
-use crate::container::Runtime;
+use crate::container::{LoadPolicy, Runtime};
 use crate::id::ContainerRef;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,10 @@ pub struct LoadedDocument {
     pub schema: String,
     /// After so many seconds without work a container leaves memory, unless it is pinned.
     pub idle_timeout_s: u64,
-    /// The containers in memory, a row for each worker, and pinned ones that are in none.
+    /// Bytes that all of them together may take.
+    #[serde(default)]
+    pub memory_limit_bytes: u64,
+    /// The containers in memory, a row for each worker, and those in none that are pinned or left something in a file.
     pub workers: Vec<LoadedView>,
 }
 
@@ -62,7 +65,19 @@ pub struct LoadedView {
     pub idle_s: Option<f64>,
     /// Whether it stays however long it waits.
     pub pinned: bool,
+    /// When it leaves memory, unless it is pinned.
+    #[serde(default)]
+    pub policy: LoadPolicy,
+    /// After so many seconds without work, where it leaves by waiting.
+    #[serde(default)]
+    pub idle_timeout_s: u64,
+    /// By whose word.
+    #[serde(default)]
+    pub policy_why: String,
     /// What a language model computes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchState>,
+    /// Bytes that it left in a file when it left memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_bytes: Option<u64>,
 }

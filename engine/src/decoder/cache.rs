@@ -98,6 +98,22 @@ impl Sequence {
         false
     }
 
+    /// Its keys and values as bytes.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.long));
+        self.pages.iter().flat_map(|page| page.iter()).for_each(|number| out.extend(number.to_le_bytes()));
+    }
+
+    /// A sequence of so many tokens, as it was saved; `None` when there are not enough bytes. Takes them from `rest`.
+    pub(super) fn restored(shape: CacheShape, length: usize, rest: &mut &[u8]) -> Option<Self> {
+        let (long, after) = rest.split_first()?;
+        let (bytes, after) = after.split_at_checked(length.div_ceil(PAGE) * shape.page_bytes())?;
+        let page = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|number| u16::from_le_bytes(*number)).collect();
+        let pages = bytes.chunks_exact(shape.page_bytes()).map(|bytes| Arc::new(page(bytes))).collect();
+        *rest = after;
+        Some(Self { shape, pages, length, capacity: length, long: *long != 0 })
+    }
+
     /// Makes room for tokens up to `length`.
     pub(super) fn reserve(&mut self, length: usize) {
         let numbers = self.shape.page_bytes() / size_of::<u16>();

@@ -30,6 +30,11 @@ impl Decoder {
         self.layers.iter().all(Layer::is_mapped)
     }
 
+    /// A sequence of so many tokens that was saved; `None` when `rest`, from which it is taken, does not hold it.
+    pub(crate) fn restored(&self, length: usize, rest: &mut &[u8]) -> Option<Sequence> {
+        Sequence::restored(self.cache_shape(), length, rest)
+    }
+
     /// Bytes of cache that a sequence of so many tokens takes: whole pages.
     pub fn cache_bytes(&self, tokens: usize) -> u64 {
         self.sequence(tokens).bytes_of(tokens) as u64

@@ -169,6 +169,19 @@ impl<'m> Batch<'m> {
         }
     }
 
+    /// The beginnings of prompts that are kept, as bytes that [`Batch::restore`] takes.
+    pub fn save(&self) -> Vec<u8> {
+        self.prefixes.save()
+    }
+
+    /// Takes over what a batch of the same model has saved, as far as there is room; how many beginnings that were, and `None` when the
+    /// bytes are damaged or of another model.
+    pub fn restore(&mut self, bytes: &[u8]) -> Option<u32> {
+        self.prefixes = Prefixes::restore(bytes, &self.model.decoder)?;
+        self.prefixes.shrink(self.options.cache_bytes.saturating_sub(self.set_aside()));
+        u32::try_from(self.prefixes.count()).ok()
+    }
+
     fn set_aside(&self) -> u64 {
         self.members.iter().map(|member| member.bytes).sum()
     }

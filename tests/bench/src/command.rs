@@ -1,8 +1,8 @@
 //! The command line of `ouro-bench`: which measurement, how much of it, and how it is printed.
 
 use crate::{
-    BulkOptions, DecisionOptions, Machine, NoopOptions, RankOptions, Report, UplinkOptions, bulk, decisions, first_chunk, noop, ranks,
-    uplinks,
+    BulkOptions, DecisionOptions, Machine, NoopOptions, RankOptions, Report, TogetherOptions, UplinkOptions, bulk, decisions, first_chunk,
+    noop, ranks, together, uplinks,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use std::time::Duration;
@@ -62,6 +62,17 @@ enum What {
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
         rounds: u32,
     },
+    /// Requests to one language model on one node, one by one and together
+    Together {
+        /// A language model in GGUF format
+        model: std::path::PathBuf,
+        /// How many requests, several numbers with commas
+        #[arg(long, value_delimiter = ',', default_value = "4,8", value_parser = clap::value_parser!(u32).range(1..=64))]
+        requests: Vec<u32>,
+        /// The most tokens of each answer
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        tokens: u32,
+    },
     /// What thousands of connected nodes cost a server, and how long they take to come back to one that was killed
     Uplinks {
         /// Nodes, each with a certificate and a connection of its own
@@ -87,6 +98,7 @@ impl Arguments {
         let Self { requests, in_flight, agents, slots, .. } = self;
         match self.what {
             Some(What::Decisions { nodes, decisions: count }) => Ok(decisions(&DecisionOptions { nodes, decisions: count })?.table()),
+            Some(What::Together { model, requests, tokens }) => Ok(together(&TogetherOptions { model, requests, tokens })?.table()),
             Some(What::Uplinks { nodes }) => Ok(uplinks(&UplinkOptions { nodes })?.table()),
             Some(What::FirstChunk { requests }) => Ok(first_chunk(requests)?.table()),
             Some(What::Bulk { mib, delay_ms }) => Ok(bulk(&BulkOptions { mib, delay: Duration::from_millis(delay_ms) })?.table()),

@@ -7,6 +7,7 @@ pub use first_chunk::{FirstChunk, first_chunk};
 pub use noop::{Noop, NoopOptions, noop};
 pub use ranks::{RankOptions, Ranks, ranks};
 pub use report::{Machine, Report};
+pub use together::{Round, Together, TogetherOptions, together};
 pub use uplinks::{UplinkOptions, Uplinks, uplinks};
 
 mod bulk;
@@ -17,4 +18,5 @@ mod noop;
 mod ranks;
 mod report;
 mod teller;
+mod together;
 mod uplinks;

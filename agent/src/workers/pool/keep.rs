@@ -4,6 +4,7 @@
 //! when its step has.
 
 use super::Pool;
+use crate::workers::load_policy::LoadPolicies;
 use ouro_common::document::BatchState;
 use ouro_common::id::Digest;
 use std::time::Duration;
@@ -45,9 +46,14 @@ impl Pool {
         kept
     }
 
-    /// After how long an unused container leaves memory.
-    pub fn idle_timeout(&self) -> Duration {
-        self.options.idle_timeout
+    /// Which load policies hold here.
+    pub fn policies(&self) -> &LoadPolicies {
+        &self.options.policies
+    }
+
+    /// Bytes that all containers in memory may take together.
+    pub fn memory_limit_bytes(&self) -> u64 {
+        self.options.memory_bytes
     }
 
     /// The containers that stay however long they wait.
@@ -72,6 +78,7 @@ impl Pool {
     pub fn unload(&self, digest: &Digest) {
         let mut state = self.state();
         state.pinned.remove(digest);
+        state.parked.remove(digest);
         if state.busy.contains_key(digest) {
             state.leaving.insert(*digest);
         }

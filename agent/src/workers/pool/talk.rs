@@ -6,7 +6,7 @@
 use super::{Pool, RunFailure, RunTimes, is_language};
 use crate::logs::LogWriter;
 use crate::modules::Installed;
-use crate::runtimes::Job;
+use crate::runtimes::{Job, Load};
 use crate::workers::resident::{Heard, Resident};
 use ouro_common::id::Digest;
 use ouro_common::step::FailureClass;
@@ -43,7 +43,10 @@ impl Pool {
         if let Some(known) = known.filter(|known| known.source() == &installed.source && !known.is_dead()) {
             return Ok((known, false));
         }
-        let busy = self.started(installed, self.load(installed), log).await?;
+        // Held until it is loaded: then the file goes.
+        let parked = self.take_parked(installed);
+        let load = Load { sessions: parked.as_ref().map(|parked| parked.file.clone()), ..self.load(installed) };
+        let busy = self.started(installed, load, log).await?;
         let gone = || RunFailure::new(FailureClass::Crashed, "the worker is gone");
         let resident = Arc::new(Resident::new(busy.take().ok_or_else(gone)?, installed.source.clone()));
         let mut state = self.state();
@@ -68,6 +71,7 @@ impl Pool {
         let mut passed_on = 0;
         let mut alone = false;
         loop {
+            self.unless_yielding(&installed.container.digest).await;
             let loading = Instant::now();
             let (resident, loaded) = self.resident(installed, log).await?;
             if loaded {
@@ -79,8 +83,16 @@ impl Pool {
             let (death, together) = loop {
                 match guest.hear().await {
                     Heard::Chunk(text) => pass_on(chunks, &text, &mut said, &mut passed_on).await,
-                    Heard::Done => return Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug), unplug: Duration::ZERO }),
-                    Heard::Failed(class, why) => return Err(RunFailure::new(class, why)),
+                    Heard::Done => {
+                        drop(guest);
+                        self.job_ended(&installed.container.digest);
+                        return Ok(RunTimes { plug, run: start.elapsed().saturating_sub(plug), unplug: Duration::ZERO });
+                    }
+                    Heard::Failed(class, why) => {
+                        drop(guest);
+                        self.job_ended(&installed.container.digest);
+                        return Err(RunFailure::new(class, why));
+                    }
                     Heard::Died(death, together) => break (death, together),
                 }
             };

@@ -3,7 +3,23 @@
 //! A beginning is found by the same asker only: how soon an answer comes would tell anybody else what was asked before. Only whole
 //! pages are kept, and only of prompts: they were computed as any other prompt with the same beginning would be, to the last bit.
 
-use crate::decoder::{PAGE, Sequence};
+use crate::decoder::{Decoder, PAGE, Sequence};
+
+/// What saved beginnings begin with, and the version of their form.
+const MAGIC: &[u8] = b"ouroboros beginnings 1\n";
+
+fn put(out: &mut Vec<u8>, count: usize) {
+    out.extend((count as u64).to_le_bytes());
+}
+
+/// A count and so many items of `size` bytes.
+fn take<'b>(rest: &mut &'b [u8], size: usize) -> Option<&'b [u8]> {
+    let (count, after) = rest.split_first_chunk()?;
+    let bytes = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(size)?;
+    let (items, after) = after.split_at_checked(bytes)?;
+    *rest = after;
+    Some(items)
+}
 
 /// A beginning that is kept.
 #[derive(Debug)]
@@ -74,6 +90,45 @@ impl Prefixes {
     /// Bytes of all, pages counted as often as they are shared.
     pub(super) fn bytes(&self) -> u64 {
         self.kept.iter().map(|kept| kept.sequence.bytes() as u64).sum()
+    }
+
+    /// All of them as bytes, with a checksum at the end.
+    pub(super) fn save(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        let mut oldest_first: Vec<&Kept> = self.kept.iter().collect();
+        oldest_first.sort_by_key(|kept| kept.used);
+        for kept in oldest_first {
+            put(&mut out, kept.scope.len());
+            out.extend(kept.scope.as_bytes());
+            put(&mut out, kept.ids.len());
+            kept.ids.iter().for_each(|id| out.extend(id.to_le_bytes()));
+            kept.sequence.save(&mut out);
+        }
+        let sum = blake3::hash(&out);
+        out.extend(sum.as_bytes());
+        out
+    }
+
+    /// Those that were saved with the same model; `None` when the bytes are damaged or do not fit it.
+    pub(super) fn restore(bytes: &[u8], decoder: &Decoder) -> Option<Self> {
+        let (bytes, sum) = bytes.split_at_checked(bytes.len().checked_sub(blake3::OUT_LEN)?)?;
+        if blake3::hash(bytes).as_bytes() != sum {
+            return None;
+        }
+        let mut rest = bytes.strip_prefix(MAGIC)?;
+        let mut all = Self::default();
+        while !rest.is_empty() {
+            let scope = std::str::from_utf8(take(&mut rest, 1)?).ok()?.to_string();
+            let ids: Vec<u32> = take(&mut rest, size_of::<u32>())?.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)).collect();
+            let known = ids.iter().all(|&id| (id as usize) < decoder.config().vocabulary);
+            if !known || ids.len() > decoder.config().context || !ids.len().is_multiple_of(PAGE) {
+                return None;
+            }
+            let sequence = decoder.restored(ids.len(), &mut rest)?;
+            all.uses += 1;
+            all.kept.push(Kept { scope, ids, sequence, used: all.uses });
+        }
+        Some(all)
     }
 
     /// How many there are.
