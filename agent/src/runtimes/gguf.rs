@@ -5,14 +5,14 @@ use ouro_common::step::FailureClass;
 use ouro_engine::language_model::{Ask, Batch, BatchOptions, Finish, GenerateOptions, Generation, Hooks, LanguageModel, ModelError};
 use ouro_engine::sampling::Sampling;
 use std::ops::{ControlFlow, RangeInclusive};
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// A language model in memory.
 pub(crate) struct Talker {
     model: LanguageModel,
     limits: BatchLimits,
-    sessions: Option<PathBuf>,
+    /// What it kept when it left memory last; read before anybody hears that it is loaded, for then the file goes.
+    sessions: Option<Vec<u8>>,
     input: String,
     output: String,
 }
@@ -28,7 +28,7 @@ impl Talker {
         Ok(Self {
             model,
             limits: load.batch,
-            sessions: load.sessions.clone(),
+            sessions: load.sessions.as_ref().and_then(|file| std::fs::read(file).ok()),
             input: input.port.to_string(),
             output: output.port.to_string(),
         })
@@ -39,8 +39,8 @@ impl Talker {
         let most = usize::try_from(self.limits.most).unwrap_or(usize::MAX);
         let mut batch = Batch::new(&self.model, BatchOptions { most, cache_bytes: self.limits.cache_bytes });
         // What cannot be read is computed again when it is asked for.
-        if let Some(bytes) = self.sessions.as_ref().and_then(|file| std::fs::read(file).ok()) {
-            match batch.restore(&bytes) {
+        if let Some(bytes) = &self.sessions {
+            match batch.restore(bytes) {
                 Some(prefixes) => tracing::info!(prefixes, "what was kept of earlier requests is back"),
                 None => tracing::warn!("what was kept of earlier requests is damaged or another model's"),
             }
