@@ -14,6 +14,7 @@ mod logs;
 mod operator;
 mod receive;
 mod requests;
+mod riding;
 mod serve;
 mod session;
 mod watch;

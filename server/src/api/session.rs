@@ -1,5 +1,6 @@
 //! A node's control stream: what comes up is turned into store verbs, what goes down are the fleet's commands.
 
+use super::riding::with_small_inputs;
 use super::{Caller, fault_status, store_status};
 use crate::fleet::{Entry, NodeCommand};
 use crate::log_calls::LogPiece;
@@ -61,7 +62,7 @@ impl Fleet for FleetService {
         let (down, stream) = mpsc::channel(QUEUE);
         let (commands, queue) = mpsc::channel(QUEUE);
         let epoch = open(&self.0, (node, socket), &hello, &down, commands).await?;
-        tokio::spawn(send_down(queue, down));
+        tokio::spawn(send_down(self.0.clone(), queue, down));
         tokio::spawn(receive_up(self.0.clone(), node, epoch, up));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -154,8 +155,12 @@ async fn settle(world: &World, node: NodeId, live: Vec<LiveAttempt>, holding: &[
     Ok(())
 }
 
-async fn send_down(mut queue: mpsc::Receiver<NodeCommand>, down: Down) {
+async fn send_down(world: Arc<World>, mut queue: mpsc::Receiver<NodeCommand>, down: Down) {
     while let Some(command) = queue.recv().await {
+        let command = match command {
+            NodeCommand::Assign(attempt) => NodeCommand::Assign(Box::new(with_small_inputs(&world, *attempt).await)),
+            other => other,
+        };
         let close = matches!(command, NodeCommand::Close(_));
         let message = match command_to_wire(command) {
             Ok(body) => Ok(ServerMessage { body: Some(body) }),
