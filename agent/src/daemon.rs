@@ -142,6 +142,7 @@ impl Service {
             config: config.first_pass.clone(),
             workers: self.workers(config.first_pass.threads),
             idle_timeout: Duration::from_secs(config.workers.idle_timeout_s),
+            digests: Some(self.options.home.agent("model-digests.json")),
             offload_always: config.policy.offload_always,
         });
         Requests::new(RequestsOptions { journal: self.journal.clone(), first_pass, link, readings })

@@ -3,6 +3,7 @@
 //! The worker decides before anything is shown; text that arrives from it is an answer.
 
 use crate::config::FirstPassConfig;
+use crate::runtimes::model_digest;
 use crate::workers::RunFailure;
 use crate::workers::WorkerOptions;
 use crate::workers::process::Process;
@@ -33,6 +34,8 @@ pub struct FirstPassOptions {
     pub workers: WorkerOptions,
     /// How long the unused model stays in memory.
     pub idle_timeout: Duration,
+    /// Where digests of models are kept.
+    pub digests: Option<PathBuf>,
     /// Whether everything is offloaded by policy.
     pub offload_always: bool,
 }
@@ -84,7 +87,7 @@ impl FirstPass {
             return Some((refusal.flag, refusal.why));
         }
         let model = self.model()?;
-        let Ok(size) = std::fs::metadata(model).map(|m| m.len()) else {
+        let Ok(size) = model_digest::size_bytes(model) else {
             return Some((OffloadFlag::ModelMissing, format!("the model {} cannot be read", model.display())));
         };
         spared(readings, size)
@@ -156,7 +159,8 @@ impl FirstPass {
         let model = self.model().ok_or_else(|| RunFailure::new(FailureClass::LoadFailed, "there is no model"))?;
         let mut process = Process::start(&self.options.workers)
             .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
-        let order = Order::Open { model: model.clone(), calibration: self.options.config.calibration.clone() };
+        let (config, digests) = (&self.options.config, self.options.digests.clone());
+        let order = Order::Open { model: model.clone(), calibration: config.calibration.clone(), digests };
         match converse(&mut process, &order, None).await {
             Some(word) => refused(word).map(|_| process),
             None => Err(process.autopsy().await.into()),

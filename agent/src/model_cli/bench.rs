@@ -1,4 +1,4 @@
-//! `ouro-agent bench`: how fast a model file is here, with what the machine did beside it.
+//! `ouro-agent bench`: how fast a model is here, with what the machine did beside it.
 //!
 //! Tokens are arbitrary, so that a file needs no tokenizer. Each figure stands for wall time and for processor time: on a busy
 //! machine only the second says something about the program.
@@ -10,17 +10,19 @@ use ouro_common::error::Fault;
 use ouro_engine::decoder::{Decoder, Row, Sequence, Session};
 use ouro_engine::gguf::Gguf;
 use ouro_engine::kernels::Level;
+use ouro_engine::safetensors::Checkpoint;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// A model in GGUF format.
+    /// A model in GGUF format, or a folder with config.json and SafeTensors files.
+    #[arg(value_name = "FILE.gguf|FOLDER")]
     file: PathBuf,
     /// Tokens of prompt.
     #[arg(short = 'p', long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
@@ -134,12 +136,21 @@ fn batch(decoder: &Decoder, beginning: &Sequence, size: u32, steps: u32) -> Resu
     Ok(Batch { sequences: size, decode: rate })
 }
 
+/// The model, and the size of its file or of all its files of weights.
+fn open(path: &Path) -> Result<(Decoder, u64), Fault> {
+    if path.is_dir() {
+        let folder = Checkpoint::open(path).map_err(refused)?;
+        return Ok((Decoder::load_folder(&folder).map_err(refused)?, folder.size_bytes()));
+    }
+    let file = Arc::new(Gguf::open(path).map_err(refused)?);
+    Ok((Decoder::load(&file).map_err(refused)?, file.size_bytes()))
+}
+
 fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let host = HostRoot::live();
     let load_before = load(&host);
     let started = Instant::now();
-    let file = Arc::new(Gguf::open(&args.file).map_err(refused)?);
-    let decoder = Decoder::load(&file).map_err(refused)?;
+    let (decoder, file_bytes) = open(&args.file)?;
     let (prompt_tokens, decode_tokens) = (count(args.prompt), count(args.decode));
     let vocabulary = u32::try_from(decoder.config().vocabulary).unwrap_or(u32::MAX);
     let ids: Vec<u32> = (0..args.prompt).map(|i| (i * 7 + 1) % vocabulary).collect();
@@ -167,7 +178,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let threads = ouro_engine::threads::in_use();
     Ok(Figures {
         file: args.file.clone(),
-        file_bytes: file.size_bytes(),
+        file_bytes,
         kernels: Level::name(Level::in_use()),
         threads,
         prompt_tokens,
