@@ -54,7 +54,7 @@ fn asking(plan: &Plan, seed: u64) -> Envelope {
 
 fn loaded(fleet: &Fleet) -> Vec<LoadedView> {
     let document: LoadedDocument = fleet.nodes[0].ouroctl().run(&["model", "ps", "--output", "json"]).exits(0).json();
-    document.workers.into_iter().filter(|worker| worker.container.name.as_str() == "talk").collect()
+    document.workers.into_iter().filter(|worker| worker.is("talk")).collect()
 }
 
 #[test]

@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
 
     /// The largest cache of a node that was too small for the step.
     fn small_cache_bytes(&self, step: &StepState) -> Option<u64> {
-        let node = |id| self.nodes.iter().find(|node| node.id == *id);
+        let node = |id: &NodeId| self.nodes.iter().find(|node| node.id == *id);
         step.too_large_for.iter().filter_map(|id| node(id)?.profile.as_deref()?.cache_bytes).max()
     }
 
