@@ -17,6 +17,8 @@ mod format;
 pub(crate) mod halves;
 #[cfg(test)]
 mod oracle;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod prefetch;
 #[cfg(test)]
 mod speed;
 #[cfg(target_arch = "x86_64")]
