@@ -6,7 +6,6 @@
 use super::cache::{PAGE, Page};
 use super::halves::to_single;
 use super::vectors::{LANES, compiled, exponential, multiply_add};
-use crate::kernels::Level;
 
 /// Queries that read a page together.
 pub(super) const TOGETHER: usize = 4;

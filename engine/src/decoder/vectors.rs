@@ -2,8 +2,6 @@
 //!
 //! Numbers are taken sixteen at a time, so that the compiler turns each step into one vector instruction.
 
-use crate::kernels::Level;
-
 /// Numbers that are taken together.
 pub(super) const LANES: usize = 16;
 
@@ -28,9 +26,9 @@ macro_rules! compiled {
                 fn avx2($($argument: $kind),*) {
                     $body::<true>($($argument),*);
                 }
-                match Level::for_vectors() {
+                match $crate::kernels::Level::for_vectors() {
                     // SAFETY: the processor was found to have these instructions.
-                    Some(Level::Avx512Vnni) => return unsafe { avx512($($argument),*) },
+                    Some($crate::kernels::Level::Avx512Vnni) => return unsafe { avx512($($argument),*) },
                     // SAFETY: as above.
                     Some(_) => return unsafe { avx2($($argument),*) },
                     None => {}
@@ -137,11 +135,12 @@ compiled! {
     fn add(x: &[f32], to: &mut [f32]) = add_row
 }
 
-impl Level {
+#[cfg(target_arch = "x86_64")]
+impl crate::kernels::Level {
     /// The instructions for everything but products of quantised matrices: these do not depend on whether candle computes
     /// those.
     pub(super) fn for_vectors() -> Option<Self> {
-        static CHOSEN: std::sync::OnceLock<Option<Level>> = std::sync::OnceLock::new();
+        static CHOSEN: std::sync::OnceLock<Option<crate::kernels::Level>> = std::sync::OnceLock::new();
         *CHOSEN.get_or_init(|| Self::in_use().or_else(Self::detected))
     }
 }

@@ -44,4 +44,5 @@ the_tree_keeps! {
     top_level_folders_are_drawn: rules::house::top_level;
     no_file_is_large: rules::house::no_large_files;
     no_file_names_one_machine: rules::house::no_machine_paths;
+    registries_are_left_to_their_clients: rules::registries::no_hosts;
 }
