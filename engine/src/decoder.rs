@@ -28,6 +28,7 @@ mod attention;
 mod cache;
 mod config;
 mod halves;
+mod instructions;
 mod layer;
 mod matrix;
 mod published;
@@ -182,6 +183,12 @@ impl Decoder {
     /// A session for at most `capacity` tokens of prompt and answer; fewer if the model's context is shorter.
     pub fn session(&self, capacity: usize) -> Session<'_> {
         Session::new(self, self.sequence(capacity))
+    }
+
+    /// The matrices that every token goes through, in their order, where all of them stay in the file.
+    pub fn weights(&self) -> Option<Vec<&[u8]>> {
+        let matrices = self.layers.iter().flat_map(Layer::matrices).chain(self.output.iter().map(|(_, matrix)| matrix));
+        matrices.map(Matrix::mapped_bytes).collect()
     }
 
     fn elsewhere(&self, part: &'static str) -> DecoderError {

@@ -9,6 +9,7 @@ pub(crate) use activations::Activations;
 pub(crate) use format::Format;
 #[cfg(test)]
 pub(crate) use format::half_to_f32;
+pub(crate) use prefetch::ask_for;
 
 mod activations;
 #[cfg(target_arch = "aarch64")]
@@ -17,6 +18,8 @@ mod format;
 pub(crate) mod halves;
 #[cfg(test)]
 mod oracle;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod prefetch;
 #[cfg(test)]
 mod speed;
 #[cfg(target_arch = "x86_64")]

@@ -10,6 +10,7 @@ use ouro_common::error::Fault;
 use ouro_engine::decoder::{Decoder, Row, Sequence, Session};
 use ouro_engine::gguf::Gguf;
 use ouro_engine::kernels::Level;
+use ouro_engine::rates;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::io::Write;
@@ -75,6 +76,11 @@ struct Figures {
     context_cache_bytes: u64,
     /// What the machine's memory gives one thread, or all, as this runs with one or more.
     read_bytes_per_s: Option<f64>,
+    /// What the same threads read of the weights when they only add them up, where they lie; the best of before and after each
+    /// decoding.
+    weights_read_bytes_per_s: Option<f64>,
+    /// How fast decoding reads them, of the mean of right before and right after; the median of the repetitions.
+    decode_read_share: Option<f64>,
     /// Load of the machine before and after, one minute's mean.
     load_before: Option<f64>,
     load_after: Option<f64>,
@@ -134,6 +140,39 @@ fn batch(decoder: &Decoder, beginning: &Sequence, size: u32, steps: u32) -> Resu
     Ok(Batch { sequences: size, decode: rate })
 }
 
+/// How fast weights are read, by adding them up and by decoding. Where a file's pages lie decides about it as much as the machine
+/// does: on one with several memories other pages may be read twice as fast at the same time.
+#[derive(Default)]
+struct Reading {
+    best: Option<f64>,
+    shares: Vec<f64>,
+}
+
+impl Reading {
+    /// Reads all weights once, if they stay in the file; bytes of them, and bytes per second.
+    fn pass(&mut self, decoder: &Decoder) -> Option<(f64, f64)> {
+        let weights = decoder.weights()?;
+        let bytes = weights.iter().map(|bytes| bytes.len()).sum::<usize>() as f64;
+        let started = Instant::now();
+        rates::read_by_all(&weights);
+        let rate = bytes / started.elapsed().as_secs_f64().max(1e-9);
+        self.best = Some(self.best.map_or(rate, |best| best.max(rate)));
+        Some((bytes, rate))
+    }
+
+    /// Notes tokens per second between two passes, of which this makes the second.
+    fn note(&mut self, before: Option<(f64, f64)>, tokens_per_s: f64, decoder: &Decoder) {
+        if let Some(((bytes, before), (_, after))) = before.zip(self.pass(decoder)) {
+            self.shares.push(2.0 * tokens_per_s * bytes / (before + after));
+        }
+    }
+
+    fn share(mut self) -> Option<f64> {
+        self.shares.sort_by(f64::total_cmp);
+        self.shares.get(self.shares.len().saturating_sub(1) / 2).copied()
+    }
+}
+
 fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let host = HostRoot::live();
     let load_before = load(&host);
@@ -146,14 +185,17 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let (mut prefill, mut decode) = (Rate::default(), Rate::default());
     let (mut first_token_s, mut resident_bytes) = (None, None);
     let mut batches: Vec<Batch> = vec![];
+    let mut reading = Reading::default();
     for _ in 0..args.repeat {
         let mut session = decoder.session(prompt_tokens + decode_tokens);
         let feed = |session: &mut Session<'_>, ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(refused);
         prefill = better(prefill, rate(prompt_tokens, || feed(&mut session, &ids))?);
         first_token_s.get_or_insert_with(|| started.elapsed().as_secs_f64());
         let beginning = session.sequence().clone();
+        let before = reading.pass(&decoder);
         let decoding = rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&mut session, &[token(&decoder, i)])))?;
         decode = better(decode, decoding);
+        reading.note(before, decoding.per_s, &decoder);
         resident_bytes = resident_bytes.or_else(|| crate::sensing::resident::resident_bytes(&host, "self"));
         for (index, &size) in args.batch.iter().enumerate() {
             let measured = batch(&decoder, &beginning, size, args.decode)?;
@@ -179,6 +221,8 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         resident_bytes,
         context_cache_bytes: decoder.config().cache_bytes_per_token() * tokens,
         read_bytes_per_s: bandwidth::measure().map(|a| if threads == 1 { a.one_thread } else { a.all_threads }.read_bytes_per_s),
+        weights_read_bytes_per_s: reading.best,
+        decode_read_share: reading.share(),
         load_before,
         load_after: load(&host),
     })
@@ -209,6 +253,12 @@ fn table(f: &Figures) -> String {
                 .map_or_else(unknown, |r| format!("{}, up to {} of it context", gib(r), gib(f.context_cache_bytes))),
         ),
         ("memory read", f.read_bytes_per_s.map_or_else(unknown, |b| format!("{:.1} GB/s", b / 1e9))),
+        (
+            "weights read",
+            f.weights_read_bytes_per_s
+                .zip(f.decode_read_share)
+                .map_or_else(unknown, |(b, share)| format!("{:.1} GB/s by adding them up; decoding reads {share:.2} of that", b / 1e9)),
+        ),
         ("load of the machine", format!("{} before, {} after", load(f.load_before), load(f.load_after))),
     ]
     .map(|(name, value)| (name.to_string(), value))

@@ -5,8 +5,9 @@
 
 use super::cache::{PAGE, Page};
 use super::halves::to_single;
-use super::vectors::{Instructions, LANES, compiled, exponential, multiply_add};
-use crate::kernels::Level;
+use super::instructions::{Instructions, LANES, compiled};
+use super::vectors::{exponential, multiply_add};
+use crate::kernels::ask_for;
 
 /// Queries that read a page together.
 pub(super) const TOGETHER: usize = 4;
@@ -30,7 +31,7 @@ fn scores<I: Instructions, const T: usize>(queries: &[f32], width: usize, page: 
     let (pairs, rest) = page.keys.as_chunks::<PAGE>().0.as_chunks::<2>();
     for (index, pair) in pairs.iter().enumerate() {
         for (odd, keys) in pair.iter().enumerate() {
-            I::ask_for(next.keys, (2 * index + odd) * PAGE);
+            ask_for_numbers(next.keys, (2 * index + odd) * PAGE, PAGE);
             let keys = page_of_singles::<I>(keys);
             for (t, sums) in sums.iter_mut().enumerate() {
                 add_times::<I>(queries[t * width + 2 * index + odd], &keys, &mut sums[odd]);
@@ -50,6 +51,12 @@ fn scores<I: Instructions, const T: usize>(queries: &[f32], width: usize, page: 
         }
     }
     scores
+}
+
+/// Asks memory for `count` numbers from `first` on, before they are wanted.
+#[inline(always)]
+fn ask_for_numbers(numbers: &[u16], first: usize, count: usize) {
+    ask_for(numbers.as_ptr().wrapping_add(first).cast(), count * size_of::<u16>());
 }
 
 #[inline(always)]
@@ -87,7 +94,7 @@ fn mix<I: Instructions, const T: usize, const N: usize>(
         }
         for slot in slots.clone() {
             let values = &page.values[slot * width + start..][..N * LANES];
-            (0..N).step_by(2).for_each(|n| I::ask_for(next.values, slot * width + start + n * LANES));
+            ask_for_numbers(next.values, slot * width + start, N * LANES);
             for (n, values) in values.as_chunks::<LANES>().0.iter().enumerate() {
                 let single = I::singles(values);
                 for (sums, shares) in sums.iter_mut().zip(shares) {

@@ -6,6 +6,10 @@ use super::{Level, Output};
 use crate::gguf::TensorType;
 use std::ops::Range;
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -22,10 +26,9 @@ pub(crate) enum Half {
 pub(crate) const HALF_BYTES: usize = 2;
 
 impl Half {
-    /// The coding of a tensor type, if it is one of halves and there are kernels for it here.
+    /// The coding of a tensor type, if it is one of halves.
     pub(crate) fn of(kind: TensorType) -> Option<Self> {
         match kind {
-            _ if !cfg!(target_arch = "x86_64") => None,
             TensorType::F16 => Some(Self::F16),
             TensorType::BF16 => Some(Self::BF16),
             _ => None,
@@ -79,11 +82,20 @@ pub(crate) unsafe fn multiply(level: Level, half: Half, weights: &[u8], x: Singl
             (_, Half::BF16) => x86::avx2::multiply::<true>(weights, x, out, rows),
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; every level has NEON.
+    unsafe {
+        let _ = level;
+        match half {
+            Half::F16 => arm::neon::multiply::<false>(weights, x, out, rows),
+            Half::BF16 => arm::neon::multiply::<true>(weights, x, out, rows),
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = (level, half);
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -116,17 +116,6 @@ use all_tokens;
 /// So many rows of activations and fewer go through a panel's rows to their end before the next rows are unpacked.
 const FEW: usize = 32;
 
-/// Asks for a stretch of memory.
-#[inline(always)]
-fn ask_for(start: *const u8, bytes: usize) {
-    let mut at = 0;
-    while at < bytes {
-        // SAFETY: every x86-64 has SSE; a prefetch reads nothing.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(start.wrapping_add(at).cast()) };
-        at += 64;
-    }
-}
-
 /// Goes through rows of weights panel by panel: unpacks some blocks of a panel's rows and multiplies them with all activations.
 ///
 /// With few activations the memory sets the pace: rows are finished block by block, one panel after the other. With many the
@@ -140,7 +129,7 @@ macro_rules! panels {
         let (few, blocks, height) = ($x.rows <= super::FEW, $x.width / 256, $height * bytes);
         let together = $together;
         let (columns, parts) = (all.len() / $height, blocks.div_ceil(together));
-        super::ask_for($weights[all.start * bytes..].as_ptr(), height);
+        crate::kernels::prefetch::ask_for($weights[all.start * bytes..].as_ptr(), height);
         for step in 0..columns * parts {
             let (at, part) = if few { (step / parts, step % parts) } else { (step % columns, step / columns) };
             let $column = all.start + at * $height;
@@ -151,14 +140,16 @@ macro_rules! panels {
             for (i, $place) in unpacked[..count].iter_mut().enumerate() {
                 let $index = $block + i;
                 match (at + 1 < columns, few) {
-                    (true, true) => super::ask_for(next.wrapping_add($index * 2 * half), half),
-                    (true, false) if part == 0 => super::ask_for(next.wrapping_add(i * (height / count)), height / count),
+                    (true, true) => crate::kernels::prefetch::ask_for(next.wrapping_add($index * 2 * half), half),
+                    (true, false) if part == 0 => {
+                        crate::kernels::prefetch::ask_for(next.wrapping_add(i * (height / count)), height / count)
+                    }
                     _ => {}
                 }
                 // SAFETY: the rows were just seen to be there, and have `blocks` blocks of 256 values.
                 unsafe { $unpack };
                 if few && at + 1 < columns {
-                    super::ask_for(next.wrapping_add($index * 2 * half + half), half);
+                    crate::kernels::prefetch::ask_for(next.wrapping_add($index * 2 * half + half), half);
                 }
             }
             let $ready = &unpacked[..count];

@@ -6,6 +6,7 @@
     reason = "the same number counts registers, rows of activations and tables side by side"
 )]
 
+use super::super::prefetch::ask_for;
 use super::super::{Activations, Format, Output};
 use super::avx2_small::small;
 use super::{AHEAD, DOT_TOKENS, each_row};
@@ -112,18 +113,6 @@ static WORD: Table = {
 /// Brings the even ones of sixteen bytes to the lower half and the odd ones to the upper.
 static EVEN_ODD: [u8; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15];
 
-/// Asks for the cache lines of `bytes` bytes from `block` on, [`AHEAD`] bytes on; past the end of the file it does nothing.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn prefetch(block: *const u8, bytes: usize) {
-    let next = block.wrapping_add(AHEAD).cast::<i8>();
-    let mut at = 0;
-    while at < bytes {
-        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(at));
-        at += 64;
-    }
-}
-
 /// What scales up to two neighbouring blocks of Q4_K or Q5_K: a lane of 128 bits for each.
 struct Heads {
     /// In each lane eight words of scale.
@@ -206,7 +195,7 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
     let mut units = [_mm256_setzero_ps(); M];
     // SAFETY: the caller's promise; the activations' padding makes that two groups can be read where one is wanted.
     unsafe {
-        prefetch(start, COUNT * bytes);
+        ask_for(start.wrapping_add(AHEAD), COUNT * bytes);
         let heads = heads(start, bytes, COUNT);
         for m in 0..M {
             let at = 8 * at + m * (x.width / 32);
@@ -275,7 +264,7 @@ unsafe fn q6k<const M: usize>(row: *const u8, x: &Activations, token: usize) -> 
         // SAFETY: as above; a block ends with sixteen scales and a half.
         unsafe {
             let block = row.add(index * 210);
-            prefetch(block, 210);
+            ask_for(block.wrapping_add(AHEAD), 210);
             let quants = q6k_quants(block);
             let bytes = _mm_loadu_si128(block.add(192).cast());
             // A register of quants has two groups of 16: the even one is its lower half.

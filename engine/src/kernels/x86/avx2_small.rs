@@ -4,7 +4,9 @@
 //! magnitudes, with the signs moved to the activations; 128 · 127 · 2 fits.
 
 use super::super::Activations;
-use super::avx2::{add_up, load, prefetch};
+use super::super::prefetch::ask_for;
+use super::AHEAD;
+use super::avx2::{add_up, load};
 use std::arch::x86_64::*;
 
 /// Blocks whose scales are gathered together.
@@ -58,7 +60,7 @@ unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
     let ones = _mm256_set1_epi16(1);
     // SAFETY: the caller's promise; what is read of the activations after the last block is not used.
     unsafe {
-        prefetch(start, COUNT * bytes);
+        ask_for(start.wrapping_add(AHEAD), COUNT * bytes);
         let d = scales::<COUNT>(start, bytes);
         let (mut units, mut offsets) = ([d; M], [_mm256_setzero_si256(); M]);
         for m in 0..M {

@@ -11,6 +11,7 @@
     reason = "the same number counts registers, rows of activations and tables side by side"
 )]
 
+use super::super::prefetch::ask_for;
 use super::super::{Activations, Format, Output};
 use super::avx512_small::small;
 use super::{AHEAD, DOT_TOKENS, each_row};
@@ -117,18 +118,6 @@ unsafe fn scaled(quants: &Quants, scales: [__m512i; 2], values: *const i8) -> __
     _mm512_dpwssd_epi32(first, _mm512_packs_epi32(fours[2], fours[3]), scales[1])
 }
 
-/// Asks for the cache lines of `bytes` bytes from `block` on, `ahead` bytes on; past the end of the file it does nothing.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn prefetch(block: *const u8, bytes: usize, ahead: usize) {
-    let next = block.wrapping_add(ahead).cast::<i8>();
-    let mut at = 0;
-    while at < bytes {
-        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(at));
-        at += 64;
-    }
-}
-
 /// What scales up to four neighbouring blocks of Q4_K or Q5_K: a lane of 128 bits for each.
 struct Heads {
     /// In each lane eight words of scale.
@@ -198,7 +187,7 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
     let mut units = [_mm512_setzero_ps(); M];
     // SAFETY: the caller's promise; the activations' padding makes that four groups can be read where one is wanted.
     unsafe {
-        prefetch(start, COUNT * bytes, AHEAD);
+        ask_for(start.wrapping_add(AHEAD), COUNT * bytes);
         let heads = heads(start, bytes, COUNT);
         for m in 0..M {
             let at = 8 * at + m * (x.width / 32);
@@ -261,7 +250,7 @@ unsafe fn q6k<const M: usize>(row: *const u8, x: &Activations, token: usize) -> 
         // SAFETY: as above; a block ends with sixteen scales and a half, which is the last of the four that are read.
         unsafe {
             let block = row.add(index * 210);
-            prefetch(block, 210, AHEAD);
+            ask_for(block.wrapping_add(AHEAD), 210);
             let quants = q6k_quants(block);
             let of_16 = _mm256_cvtepi8_epi16(_mm_loadu_si128(block.add(192).cast()));
             let scales = tables.map(|table| _mm512_permutexvar_epi16(table, _mm512_castsi256_si512(of_16)));

@@ -2,8 +2,8 @@
 //! at once.
 
 use super::super::Activations;
+use super::super::prefetch::ask_for;
 use super::AHEAD;
-use super::avx512::prefetch;
 use std::arch::x86_64::*;
 
 /// Blocks whose scales are gathered together.
@@ -87,7 +87,7 @@ unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
     let lanes = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
     // SAFETY: the caller's promise; what is read of the activations after the last block is multiplied with a scale of zero.
     unsafe {
-        prefetch(start, COUNT * bytes, AHEAD);
+        ask_for(start.wrapping_add(AHEAD), COUNT * bytes);
         let d = scales::<COUNT>(start, bytes);
         let (mut units, mut starts) = ([_mm512_setzero_ps(); M], [zero; M]);
         for m in 0..M {
