@@ -16,6 +16,7 @@ use crate::safetensors::{Checkpoint, CheckpointError};
 use attention::TOGETHER;
 use cache::CacheShape;
 use layer::{Layer, Scratch, Step, norm_rows};
+pub(crate) use matrix::stays_mapped;
 use matrix::{Input, Matrix, Results};
 use published::Published;
 use rope::Rope;
@@ -144,8 +145,14 @@ impl Decoder {
 
     /// Loads the model of a folder. Halves stay where they are mapped, the rest goes into memory in `f32`.
     pub fn load_folder(checkpoint: &Checkpoint) -> Result<Self, DecoderError> {
+        checkpoint.read_ahead();
+        Self::load_folder_layers(checkpoint, 0..usize::MAX)
+    }
+
+    /// Loads some layers of a folder's model, as [`Decoder::load_layers`] does of a file's.
+    pub fn load_folder_layers(checkpoint: &Checkpoint, range: Range<usize>) -> Result<Self, DecoderError> {
         let published = Published::read(checkpoint)?;
-        Self::from_weights(Weights::Folder(checkpoint, &published), published.config.clone(), 0..usize::MAX)
+        Self::from_weights(Weights::Folder(checkpoint, &published), published.config.clone(), range)
     }
 
     fn from_weights(weights: Weights<'_>, config: Config, range: Range<usize>) -> Result<Self, DecoderError> {

@@ -28,7 +28,7 @@ mod x86;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Overrides the choice of instructions: `avx2` leaves out AVX-512, `dotprod` Arm's `smmla`, `candle` all kernels of this module.
+/// Overrides the choice of instructions: `avx2` leaves out AVX-512, `dotprod` Arm's `smmla`, `neon` its `sdot` too, `candle` all kernels of this module.
 pub const KERNELS_VARIABLE: &str = "OURO_ENGINE_KERNELS";
 
 /// The instructions that kernels exist for, of each architecture the best last.
@@ -38,6 +38,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 with VNNI.
     Avx512Vnni,
+    /// Any 64-bit Arm.
+    Neon,
     /// 64-bit Arm with `sdot`.
     NeonDotprod,
     /// 64-bit Arm with `sdot` and `smmla`.
@@ -60,10 +62,16 @@ impl Level {
             }
         }
         #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("dotprod") {
+        {
+            let dots = std::arch::is_aarch64_feature_detected!("dotprod");
             let matrices = std::arch::is_aarch64_feature_detected!("i8mm");
-            return Some(if matrices { Self::NeonI8mm } else { Self::NeonDotprod });
+            return Some(match (dots, matrices) {
+                (true, true) => Self::NeonI8mm,
+                (true, false) => Self::NeonDotprod,
+                (false, _) => Self::Neon,
+            });
         }
+        #[cfg(not(target_arch = "aarch64"))]
         None
     }
 
@@ -74,6 +82,7 @@ impl Level {
             Ok("candle") => None,
             Ok("avx2") => Self::detected().map(|best| if best == Self::Avx512Vnni { Self::Avx2 } else { best }),
             Ok("dotprod") => Self::detected().map(|best| if best == Self::NeonI8mm { Self::NeonDotprod } else { best }),
+            Ok("neon") => Self::detected().map(|best| if best > Self::Neon { Self::Neon } else { best }),
             _ => Self::detected(),
         })
     }
@@ -83,6 +92,7 @@ impl Level {
         match level {
             Some(Self::Avx512Vnni) => "avx512-vnni",
             Some(Self::Avx2) => "avx2",
+            Some(Self::Neon) => "neon",
             Some(Self::NeonDotprod) => "neon-dotprod",
             Some(Self::NeonI8mm) => "neon-i8mm",
             None => "candle",

@@ -1,8 +1,11 @@
-//! `ouro-agent bench`: how fast a model file is here, with what the machine did beside it.
+//! `ouro-agent bench`: how fast a model is here, with what the machine did beside it.
 //!
 //! Tokens are arbitrary, so that a file needs no tokenizer. Each figure stands for wall time and for processor time: on a busy
 //! machine only the second says something about the program.
 
+mod reading;
+
+use self::reading::Reading;
 use super::{ChildArgs, in_child, print, refused};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
@@ -10,18 +13,19 @@ use ouro_common::error::Fault;
 use ouro_engine::decoder::{Decoder, Row, Sequence, Session};
 use ouro_engine::gguf::Gguf;
 use ouro_engine::kernels::Level;
-use ouro_engine::rates;
+use ouro_engine::safetensors::Checkpoint;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// A model in GGUF format.
+    /// A model in GGUF format, or a folder with config.json and SafeTensors files.
+    #[arg(value_name = "FILE.gguf|FOLDER")]
     file: PathBuf,
     /// Tokens of prompt.
     #[arg(short = 'p', long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
@@ -140,45 +144,21 @@ fn batch(decoder: &Decoder, beginning: &Sequence, size: u32, steps: u32) -> Resu
     Ok(Batch { sequences: size, decode: rate })
 }
 
-/// How fast weights are read, by adding them up and by decoding. Where a file's pages lie decides about it as much as the machine
-/// does: on one with several memories other pages may be read twice as fast at the same time.
-#[derive(Default)]
-struct Reading {
-    best: Option<f64>,
-    shares: Vec<f64>,
-}
-
-impl Reading {
-    /// Reads all weights once, if they stay in the file; bytes of them, and bytes per second.
-    fn pass(&mut self, decoder: &Decoder) -> Option<(f64, f64)> {
-        let weights = decoder.weights()?;
-        let bytes = weights.iter().map(|bytes| bytes.len()).sum::<usize>() as f64;
-        let started = Instant::now();
-        rates::read_by_all(&weights);
-        let rate = bytes / started.elapsed().as_secs_f64().max(1e-9);
-        self.best = Some(self.best.map_or(rate, |best| best.max(rate)));
-        Some((bytes, rate))
+/// The model, and the size of its file or of all its files of weights.
+fn open(path: &Path) -> Result<(Decoder, u64), Fault> {
+    if path.is_dir() {
+        let folder = Checkpoint::open(path).map_err(refused)?;
+        return Ok((Decoder::load_folder(&folder).map_err(refused)?, folder.size_bytes()));
     }
-
-    /// Notes tokens per second between two passes, of which this makes the second.
-    fn note(&mut self, before: Option<(f64, f64)>, tokens_per_s: f64, decoder: &Decoder) {
-        if let Some(((bytes, before), (_, after))) = before.zip(self.pass(decoder)) {
-            self.shares.push(2.0 * tokens_per_s * bytes / (before + after));
-        }
-    }
-
-    fn share(mut self) -> Option<f64> {
-        self.shares.sort_by(f64::total_cmp);
-        self.shares.get(self.shares.len().saturating_sub(1) / 2).copied()
-    }
+    let file = Arc::new(Gguf::open(path).map_err(refused)?);
+    Ok((Decoder::load(&file).map_err(refused)?, file.size_bytes()))
 }
 
 fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let host = HostRoot::live();
     let load_before = load(&host);
     let started = Instant::now();
-    let file = Arc::new(Gguf::open(&args.file).map_err(refused)?);
-    let decoder = Decoder::load(&file).map_err(refused)?;
+    let (decoder, file_bytes) = open(&args.file)?;
     let (prompt_tokens, decode_tokens) = (count(args.prompt), count(args.decode));
     let vocabulary = u32::try_from(decoder.config().vocabulary).unwrap_or(u32::MAX);
     let ids: Vec<u32> = (0..args.prompt).map(|i| (i * 7 + 1) % vocabulary).collect();
@@ -209,7 +189,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let threads = ouro_engine::threads::in_use();
     Ok(Figures {
         file: args.file.clone(),
-        file_bytes: file.size_bytes(),
+        file_bytes,
         kernels: Level::name(Level::in_use()),
         threads,
         prompt_tokens,

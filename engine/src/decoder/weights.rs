@@ -7,8 +7,8 @@ use super::matrix::{Mapped, Matrix};
 use super::published::{Published, published_name};
 use crate::gguf::{Gguf, GgufProblem, TensorInfo, TensorType};
 use crate::safetensors::{Checkpoint, CheckpointError, CheckpointProblem};
-use candle_core::quantized::QMatMul;
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
+use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl<'a> Weights<'a> {
                     return Ok(Matrix::Mapped(mapped));
                 }
                 let bytes = file.tensor_bytes(tensor);
-                qtensor_from_ggml(tensor.kind.candle(), bytes, shape.to_vec(), &Device::Cpu).and_then(QMatMul::from_qtensor)
+                qtensor_from_ggml(tensor.kind.candle(), bytes, shape.to_vec(), &Device::Cpu).and_then(product)
             }
             Self::Folder(checkpoint, _) => {
                 let (kind, map, bytes) = checkpoint.place(&published_name(name), &shape)?;
@@ -96,6 +96,16 @@ impl<'a> Weights<'a> {
         };
         vector.and_then(|vector| vector.to_vec1()).map_err(DecoderError::compute("loading a vector"))
     }
+}
+
+/// A matrix that candle multiplies with.
+fn product(matrix: QTensor) -> candle_core::Result<QMatMul> {
+    // candle's products of quantised matrices execute `sdot` without a look whether there is one.
+    #[cfg(target_arch = "aarch64")]
+    if !std::arch::is_aarch64_feature_detected!("dotprod") {
+        return matrix.dequantize(&Device::Cpu).map(QMatMul::Tensor);
+    }
+    QMatMul::from_qtensor(matrix)
 }
 
 /// The tensor of this name, if it has this shape.

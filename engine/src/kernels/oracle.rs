@@ -24,12 +24,12 @@ pub(crate) fn random_weights(format: Format, blocks: usize, random: &mut ChaCha8
 
 /// The levels that this processor has.
 pub(super) fn levels() -> impl Iterator<Item = Level> {
-    let all = if cfg!(target_arch = "aarch64") {
-        [Level::NeonDotprod, Level::NeonI8mm]
+    let all: &[Level] = if cfg!(target_arch = "aarch64") {
+        &[Level::Neon, Level::NeonDotprod, Level::NeonI8mm]
     } else {
-        [Level::Avx2, Level::Avx512Vnni]
+        &[Level::Avx2, Level::Avx512Vnni]
     };
-    all.into_iter().filter(|&level| Level::detected().is_some_and(|best| level <= best))
+    all.iter().copied().filter(|&level| Level::detected().is_some_and(|best| level <= best))
 }
 
 /// The largest deviation over all results, relative to the sum of the products' magnitudes.

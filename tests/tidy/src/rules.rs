@@ -11,6 +11,7 @@ pub mod honesty;
 pub mod house;
 pub mod machine;
 pub mod purity;
+pub mod registries;
 pub mod shape;
 pub mod wire;
 
