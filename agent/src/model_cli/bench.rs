@@ -83,7 +83,8 @@ struct Figures {
     /// What the same threads read of the weights when they only add them up, where they lie; the best of before and after each
     /// decoding.
     weights_read_bytes_per_s: Option<f64>,
-    /// How fast decoding reads them and the context's keys and values, of the mean of right before and right after; the median of the repetitions.
+    /// How fast decoding reads them and the context's keys and values, of the mean of right before and right after; the median of
+    /// the repetitions.
     decode_read_share: Option<f64>,
     /// Load of the machine before and after, one minute's mean.
     load_before: Option<f64>,
