@@ -136,15 +136,15 @@ impl Service {
         }
     }
 
-    fn requests(&self, link: Link, readings: watch::Receiver<Arc<Readings>>) -> Requests {
+    fn first_pass(&self, pool: &Pool) -> FirstPass {
         let config = &self.options.config;
-        let first_pass = FirstPass::new(FirstPassOptions {
+        let options = FirstPassOptions {
             config: config.first_pass.clone(),
             workers: self.workers(config.first_pass.threads),
-            idle_timeout: Duration::from_secs(config.workers.idle_timeout_s),
+            digests: Some(self.options.home.agent("model-digests.json")),
             offload_always: config.policy.offload_always,
-        });
-        Requests::new(RequestsOptions { journal: self.journal.clone(), first_pass, link, readings })
+        };
+        FirstPass::new(options, pool.clone())
     }
 
     /// What one step may compute with, where all slots are taken.
@@ -244,7 +244,13 @@ impl Service {
         drop(tokio::spawn(pool.clone().mind(readings.clone())));
         drop(tokio::spawn(steps.clone().keep_loaded(self.options.config.workers.load_policies())));
         let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone(), found: later }, first);
-        let requests = self.requests(link, readings.clone());
+        let first_pass = self.first_pass(&pool);
+        let requests = Requests::new(RequestsOptions {
+            journal: self.journal.clone(),
+            first_pass: first_pass.clone(),
+            link,
+            readings: readings.clone(),
+        });
         let metrics = match self.options.config.metrics {
             Some(address) => Some((MetricServer::bind(address).await.map_err(metric_fault)?, (profile.clone(), readings.clone()))),
             None => None,
@@ -266,7 +272,7 @@ impl Service {
         });
         let joined = JoinedAs { server, ..self.joined.clone() };
         let spool = self.spool.clone();
-        let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), spool };
+        let status = StatusSource { joined, session, profile, modules, steps: steps.clone(), pool: pool.clone(), first_pass, spool };
         let api = LocalApi::open(ApiOptions {
             socket: self.options.home.socket().to_path_buf(),
             node: self.joined.node,

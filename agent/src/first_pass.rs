@@ -1,19 +1,19 @@
-//! The first pass: the small model's worker, asked one prompt at a time, and the rules about when it is not asked at all.
+//! The first pass: the small model's worker, one of the pool's, asked one prompt at a time, and the rules about when it is not asked
+//! at all.
 //!
 //! The worker decides before anything is shown; text that arrives from it is an answer.
 
 use crate::config::FirstPassConfig;
-use crate::workers::RunFailure;
-use crate::workers::WorkerOptions;
-use crate::workers::process::Process;
+use crate::runtimes::model_digest;
 use crate::workers::protocol::{AttemptOrder, Order, Word};
+use crate::workers::{FirstPassLoad, Lent, Pool, RunFailure, Unready, WorkerOptions};
 use ouro_common::device::{PowerSource, Readings};
 use ouro_common::envelope::{Envelope, FirstPassReport, OffloadFlag};
 use ouro_common::step::FailureClass;
 use ouro_engine::deferral::{Situation, before_start};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,9 @@ const HEAT_MARGIN_C: f64 = 5.0;
 /// Memory a model needs beside its weights: the cache and what is computed.
 const MEMORY_SHARE: f64 = 1.25;
 
+/// How often it is looked whether a model that is to stay is there.
+const LOOKS_AGAIN: Duration = Duration::from_secs(5);
+
 /// What the first pass needs.
 #[derive(Debug, Clone)]
 pub struct FirstPassOptions {
@@ -31,8 +34,8 @@ pub struct FirstPassOptions {
     pub config: FirstPassConfig,
     /// How its worker is started.
     pub workers: WorkerOptions,
-    /// How long the unused model stays in memory.
-    pub idle_timeout: Duration,
+    /// Where digests of models are kept.
+    pub digests: Option<PathBuf>,
     /// Whether everything is offloaded by policy.
     pub offload_always: bool,
 }
@@ -46,22 +49,19 @@ pub struct Attempted {
     pub text: String,
 }
 
-struct Kept {
-    process: Process,
-    used: Instant,
-}
-
-/// The first pass of this machine. Clones share its worker.
+/// The first pass of this machine. Clones share its worker, which is one of the pool's.
 #[derive(Clone)]
 pub struct FirstPass {
     options: Arc<FirstPassOptions>,
-    worker: Arc<Mutex<Option<Kept>>>,
+    pool: Pool,
+    /// Held by who speaks with the worker.
+    turn: Arc<Mutex<()>>,
 }
 
 impl FirstPass {
     /// A first pass whose worker is started when the first prompt comes.
-    pub fn new(options: FirstPassOptions) -> Self {
-        Self { options: Arc::new(options), worker: Arc::default() }
+    pub fn new(options: FirstPassOptions, pool: Pool) -> Self {
+        Self { options: Arc::new(options), pool, turn: Arc::default() }
     }
 
     /// The model, if there is one to use.
@@ -84,13 +84,14 @@ impl FirstPass {
             return Some((refusal.flag, refusal.why));
         }
         let model = self.model()?;
-        let Ok(size) = std::fs::metadata(model).map(|m| m.len()) else {
+        let Ok(size) = model_digest::size_bytes(model) else {
             return Some((OffloadFlag::ModelMissing, format!("the model {} cannot be read", model.display())));
         };
-        spared(readings, size)
+        // What is loaded has its memory already.
+        spared(readings, if self.pool.has_first_pass() { 0 } else { size })
     }
 
-    /// Tries to answer. What goes to `chunks` may be shown at once.
+    /// Tries to answer. What goes to `chunks` may be shown at once. Where other models take the memory, the fleet is not waited with.
     ///
     /// # Errors
     /// When the model cannot be used or its worker died; then the text that was sent is void.
@@ -110,9 +111,14 @@ impl FirstPass {
             threshold: config.threshold,
             wish: config.wish(),
         }));
-        match self.ask(&order, chunks, cancel).await? {
-            Word::Attempted { report, text } => Ok(Attempted { report: *report, text }),
-            _ => Err(RunFailure::new(FailureClass::Error, "the first pass gave no report")),
+        match self.ask(&order, chunks, cancel, Some(Duration::ZERO)).await {
+            Ok(Word::Attempted { report, text }) => Ok(Attempted { report: *report, text }),
+            Ok(_) => Err(RunFailure::new(FailureClass::Error, "the first pass gave no report")),
+            Err(Unready::NoRoom(no_room)) => {
+                let report = FirstPassReport { flags: vec![OffloadFlag::Memory], why: no_room.to_string(), ..FirstPassReport::default() };
+                Ok(Attempted { report, text: String::new() })
+            }
+            Err(Unready::Failed(failure)) => Err(failure),
         }
     }
 
@@ -122,76 +128,71 @@ impl FirstPass {
     /// When the model cannot be used or its worker died.
     pub async fn answer(&self, prompt: &str, chunks: mpsc::Sender<String>, cancel: &CancellationToken) -> Result<String, RunFailure> {
         let order = Order::Answer { prompt: prompt.to_string(), max_tokens: self.options.config.max_tokens };
-        match self.ask(&order, chunks, cancel).await? {
+        match self.ask(&order, chunks, cancel, None).await? {
             Word::Answered { text } => Ok(text),
             _ => Err(RunFailure::new(FailureClass::Error, "the first pass gave no answer")),
         }
     }
 
     /// One order after the other: the worker holds one model and computes with all its threads.
-    async fn ask(&self, order: &Order, chunks: mpsc::Sender<String>, cancel: &CancellationToken) -> Result<Word, RunFailure> {
+    async fn ask(
+        &self,
+        order: &Order,
+        chunks: mpsc::Sender<String>,
+        cancel: &CancellationToken,
+        patience: Option<Duration>,
+    ) -> Result<Word, Unready> {
         let asked = async {
-            let mut kept = self.worker.lock().await;
-            // Taken out, so that a worker whose asker goes away is dropped, and that kills it.
-            let mut process = match kept.take() {
-                Some(kept) => kept.process,
-                None => self.open().await?,
-            };
-            let answer = converse(&mut process, order, Some(&chunks)).await;
-            let word = match answer {
-                Some(word) => word,
-                None => return Err(process.autopsy().await.into()),
-            };
-            *kept = Some(Kept { process, used: Instant::now() });
-            refused(word)
+            let _turn = self.turn.lock().await;
+            // A worker whose asker goes away is dropped, and that kills it.
+            let mut lent = self.open(patience).await?;
+            let answer = lent.ask(order, &chunks).await;
+            // Who refused is as good as before.
+            if answer.as_ref().err().is_none_or(|failure| failure.class != FailureClass::Crashed) {
+                lent.give_back();
+            }
+            answer.map_err(Unready::from)
         };
         tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(RunFailure::new(FailureClass::Drained, "the request was cancelled")),
+            () = cancel.cancelled() => Err(RunFailure::new(FailureClass::Drained, "the request was cancelled").into()),
             result = asked => result,
         }
     }
 
-    async fn open(&self) -> Result<Process, RunFailure> {
-        let model = self.model().ok_or_else(|| RunFailure::new(FailureClass::LoadFailed, "there is no model"))?;
-        let mut process = Process::start(&self.options.workers)
-            .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
-        let order = Order::Open { model: model.clone(), calibration: self.options.config.calibration.clone() };
-        match converse(&mut process, &order, None).await {
-            Some(word) => refused(word).map(|_| process),
-            None => Err(process.autopsy().await.into()),
-        }
+    async fn open(&self, patience: Option<Duration>) -> Result<Lent, Unready> {
+        let failed = |why: String| RunFailure::new(FailureClass::LoadFailed, why);
+        let model = self.model().ok_or_else(|| failed("there is no model".into()))?;
+        let bytes = model_digest::size_bytes(model).map_err(|e| failed(format!("{}: {e}", model.display())))?;
+        let (config, digests) = (&self.options.config, self.options.digests.clone());
+        let order = Order::Open { model: model.clone(), calibration: config.calibration.clone(), digests };
+        self.pool.first_pass(FirstPassLoad { model, bytes, workers: &self.options.workers, order }, patience).await
     }
 
-    /// Gives the worker up when it has been idle for too long.
-    pub fn tidy(&self) {
-        if let Ok(mut kept) = self.worker.try_lock()
-            && kept.as_ref().is_some_and(|k| k.used.elapsed() >= self.options.idle_timeout)
-        {
-            *kept = None;
+    /// Loads the model before anybody asks.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be used, or there is no room for it.
+    pub async fn load(&self) -> Result<(), RunFailure> {
+        let _turn = self.turn.lock().await;
+        if !self.pool.has_first_pass() {
+            self.open(None).await?.wait();
         }
+        Ok(())
     }
-}
 
-/// Gives an order and passes its text on; its last word, or `None` when the worker is gone.
-async fn converse(process: &mut Process, order: &Order, chunks: Option<&mpsc::Sender<String>>) -> Option<Word> {
-    process.tell(order).await.ok()?;
-    loop {
-        match process.next().await.ok()?? {
-            Word::Chunk { text } => {
-                if let Some(chunks) = chunks {
-                    let _ = chunks.send(text).await;
-                }
+    /// Keeps the model loaded where `agent.toml` says that it is to be, for ever.
+    pub async fn keep_loaded(self) {
+        let mut told = false;
+        while self.pool.policies().preloads_first_pass() && self.model().is_some() {
+            if !self.pool.is_strained()
+                && let Err(failure) = self.load().await
+                && !std::mem::replace(&mut told, true)
+            {
+                tracing::warn!(why = failure.why, "the model of the first pass cannot be kept loaded");
             }
-            word => return Some(word),
+            tokio::time::sleep(LOOKS_AGAIN).await;
         }
-    }
-}
-
-fn refused(word: Word) -> Result<Word, RunFailure> {
-    match word {
-        Word::Failed { class, why } => Err(RunFailure::new(class, why)),
-        word => Ok(word),
     }
 }
 

@@ -14,6 +14,7 @@
 //! agent/mounts/         modules on devices, mounted read-only, a folder each
 //! agent/intents/        what is being done with a module, for the case that it takes the machine down
 //! agent/trusted-keys.json  whose modules are used, as the server last said
+//! agent/model-digests.json  digests of models that were read once, so that the next cold start need not
 //! agent/bench.json      what the bandwidth and compute measurement found
 //! modules/              directories with containers
 //! run/agent.sock        the socket `ouroctl` talks to (without OUROBOROS_HOME: in the runtime folder)

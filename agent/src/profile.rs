@@ -121,6 +121,7 @@ pub async fn describe(options: &ProfileOptions, figures: Figures, found: &Found)
         hash_bytes_per_s: speeds.and_then(|s| s.hash_bytes_per_s),
         slots: config.slots(logical_cpus()),
         batch: config.workers.batch,
+        cache_bytes: Some(config.workers.cache_bytes(memory_bytes())),
         first_pass_model: first_pass_model(config),
         hardware,
     }

@@ -5,6 +5,7 @@
 pub mod builtin;
 pub(crate) mod gguf;
 pub mod local_model;
+pub(crate) mod model_digest;
 mod onnx;
 mod probe;
 

@@ -12,5 +12,6 @@ pub(crate) mod sandbox;
 mod talk;
 pub(crate) mod threads;
 
+pub(crate) use pool::{FirstPassLoad, Lent, Unready, first_pass_key};
 pub use pool::{Kept, Pool, PoolOptions, RunFailure, RunTimes};
 pub use process::WorkerOptions;

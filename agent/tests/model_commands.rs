@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+#[path = "../../engine/tests/folder/published.rs"]
+mod published;
+
 fn model() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/first-pass-tiny/first-pass-tiny.gguf")
 }
@@ -94,7 +97,7 @@ fn doubts_are_evaluated_beside_length_and_chance() {
 /// The first pass takes its threshold from what was found, for this model and this engine alone.
 fn doubts_follow_a_calibration(model: &Path, calibration: &Path) {
     let attempt = |calibration: &Path, wish: Option<Wish>| {
-        let mut opened = LocalModel::open(model, Some(calibration)).unwrap();
+        let mut opened = LocalModel::open(model, Some(calibration), None).unwrap();
         let prompt = "What is the capital of France?".to_string();
         let order = AttemptOrder { prompt, inputs: 0, max_tokens: 16, budget_ms: 600_000, feature: None, threshold: None, wish };
         match opened.attempt(&order, &mut |_| {}).unwrap() {
@@ -180,4 +183,45 @@ fn a_folder_that_is_no_model_is_named() {
         !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("config.json: file: it is missing"),
         "{refused:?}"
     );
+}
+
+/// What works with a GGUF file works with a folder as Hugging Face publishes them.
+#[test]
+fn a_folder_is_asked_measured_and_evaluated_like_a_file() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("tiny");
+    std::fs::create_dir(&folder).unwrap();
+    published::write(&model(), &folder);
+    let answer = agent(&["run-model", "What is the capital of France?"], &folder);
+    assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "Paris", "{answer:?}");
+    assert!(String::from_utf8_lossy(&answer.stderr).contains("SafeTensors, 1 file"), "{answer:?}");
+    let made = agent(&["bench", "-p", "8", "-n", "2", "-r", "1", "-t", "1", "--output", "json"], &folder);
+    let figures: Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+    assert_eq!(figures["file_bytes"].as_u64(), Some(std::fs::metadata(folder.join("model.safetensors")).unwrap().len()));
+    assert!(figures["decode"]["per_s"].as_f64().is_some_and(|n| n > 0.0), "{figures}");
+    let (prompts, calibration) = (place.path().join("p.jsonl"), place.path().join("c.json"));
+    std::fs::write(&prompts, "{\"prompt\": \"What is the capital of France?\", \"answer\": \"Paris\"}\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ouro-agent"));
+    command.args(["first-pass", "eval"]).arg(&prompts).arg("--model").arg(&folder).arg("--save").arg(&calibration);
+    let evaluated = command.args(["--output", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&evaluated.stdout).unwrap_or_else(|_| panic!("{evaluated:?}"));
+    assert_eq!((report["right"].as_u64(), report["prompts"].as_u64()), (Some(1), Some(1)));
+    let opened = |digests| LocalModel::open(&folder, Some(&calibration), digests).unwrap();
+    let order = |wish| AttemptOrder {
+        prompt: "What is the capital of France?".into(),
+        inputs: 0,
+        max_tokens: 16,
+        budget_ms: 600_000,
+        feature: None,
+        threshold: None,
+        wish,
+    };
+    let Word::Attempted { report: kept, text } = opened(None).attempt(&order(Some(Wish::Share(1.0))), &mut |_| {}).unwrap() else {
+        panic!("no report")
+    };
+    assert_eq!(
+        (text.trim(), kept.model.map(|digest| digest.to_string())),
+        ("Paris", report["key"]["model"].as_str().map(String::from))
+    );
+    assert!(kept.calibration.is_some_and(|word| word.contains("1 graded")), "the calibration is the folder's");
 }

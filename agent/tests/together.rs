@@ -177,7 +177,7 @@ async fn a_job_that_needs_more_cache_than_there_is_is_refused_and_says_what_to_r
     let home = tempfile::tempdir().unwrap();
     let pool = pool(4, 64 << 10);
     let failure = Running::begin(&pool, home.path(), 1, 400).task.await.unwrap().unwrap_err();
-    assert_eq!(failure.class, FailureClass::Rejected);
+    assert_eq!(failure.class, FailureClass::DoesNotFit);
     assert!(failure.why.contains("workers.cache_bytes"), "{}", failure.why);
     worker(&pool);
 }

@@ -31,11 +31,18 @@ impl MappedFile {
 
     /// Reads a file that will be needed as a whole, beside whatever is computed meanwhile, if little of it is in memory.
     pub(crate) fn read_ahead(&self) {
+        Self::read_all_ahead(std::iter::once(self));
+    }
+
+    /// So for several files that are needed together, one after the other.
+    pub(crate) fn read_all_ahead<'a>(files: impl Iterator<Item = &'a Self> + Clone) {
         #[cfg(target_os = "linux")]
-        if huge::is_cold(&self.0) && huge::fits_memory(self.0.len()) {
-            let map = Arc::downgrade(&self.0);
-            // Without the thread, who computes reads.
-            let _ = std::thread::Builder::new().name("read-ahead".into()).spawn(move || huge::read(&map));
+        if huge::fits_memory(files.clone().map(|file| file.len()).sum()) {
+            let cold: Vec<_> = files.filter(|file| huge::is_cold(&file.0)).map(|file| Arc::downgrade(&file.0)).collect();
+            if !cold.is_empty() {
+                // Without the thread, who computes reads.
+                let _ = std::thread::Builder::new().name("read-ahead".into()).spawn(move || cold.iter().for_each(huge::read));
+            }
         }
     }
 }

@@ -256,3 +256,47 @@ fn folders_compute_what_transformers_does() {
         judge(&case.name, &parity, bound(&case.name));
     }
 }
+
+/// A SafeTensors file whose tensors begin `by` bytes later: white space may follow the header.
+fn shifted(bytes: &[u8], by: usize) -> Vec<u8> {
+    let (length, rest) = bytes.split_at(8);
+    let header = usize::try_from(u64::from_le_bytes(length.try_into().unwrap())).unwrap();
+    let (header, data) = rest.split_at(header);
+    let length = (header.len() + by) as u64;
+    [&length.to_le_bytes(), header, &vec![b' '; by], data].concat()
+}
+
+/// Nothing aligns what SafeTensors files hold, and layers may be computed in two places: to the bit the same comes of it.
+#[test]
+fn folders_compute_the_same_from_odd_places_and_in_two_parts() {
+    for case in &goldens().folders {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in &case.texts {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let rows: Vec<Row> = (0..case.ids.len()).map(|position| Row { sequence: 0, position, token: case.ids[position] }).collect();
+        let want: Vec<usize> = (0..rows.len()).collect();
+        let files: Vec<Vec<u8>> = case.files.iter().map(|file| file.make(&case.name)).collect();
+        let mut expected: Option<Vec<f32>> = None;
+        for by in [0, 1, 3, 4, 6, 7] {
+            for (file, bytes) in case.files.iter().zip(&files) {
+                let bytes = if file.name.ends_with(".safetensors") { shifted(bytes, by) } else { bytes.clone() };
+                std::fs::write(directory.path().join(&file.name), bytes).unwrap();
+            }
+            let checkpoint = Checkpoint::open(directory.path()).unwrap();
+            let whole = Decoder::load_folder(&checkpoint).unwrap();
+            let found = whole.forward(&mut [&mut whole.sequence(rows.len())], &rows, &want, &|| false).unwrap().unwrap();
+            assert_eq!(&found, expected.get_or_insert(found.clone()), "{}, {by} bytes later", case.name);
+            if by > 1 {
+                continue;
+            }
+            let first = Decoder::load_folder_layers(&checkpoint, 0..1).unwrap();
+            let second = Decoder::load_folder_layers(&checkpoint, 1..usize::MAX).unwrap();
+            let mut hidden = first.embed(&rows).unwrap();
+            for part in [&first, &second] {
+                assert!(part.blocks(&mut [&mut part.sequence(rows.len())], &rows, &mut hidden, &|| false).unwrap());
+            }
+            assert_eq!(second.logits(&hidden, &rows, &want).unwrap(), found, "{} in two parts", case.name);
+        }
+    }
+}

@@ -1,17 +1,17 @@
 //! Who stays in memory and who leaves it, on the real binaries: by the owner's word, and when the machine is short of memory.
 
 use ouro_common::container::LoadPolicy;
-use ouro_common::document::{LoadedDocument, LoadedView};
+use ouro_common::document::{LoadedDocument, LoadedView, ResultDocument};
 use ouro_common::envelope::Envelope;
 use ouro_common::step::RequestState;
-use ouro_tests::{Fleet, LONG, NodeOptions, SHORT, eventually, request, single_step};
+use ouro_tests::{Fleet, LONG, NodeOptions, SHORT, assets, eventually, request, single_step};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
 
 fn loaded(fleet: &Fleet, name: &str) -> Option<LoadedView> {
     let document: LoadedDocument = fleet.nodes[0].ouroctl().run(&["model", "ps", "--output", "json"]).exits(0).json();
-    document.workers.into_iter().find(|worker| worker.container.name.as_str() == name)
+    document.workers.into_iter().find(|worker| worker.is(name))
 }
 
 /// Resident memory of a process as the kernel says, bytes; nothing when it is gone.
@@ -86,4 +86,61 @@ fn under_pressure_those_who_wait_leave_one_by_one_and_pinned_ones_stay() {
     eventually("the first leaves", LONG, || (gone() == 1).then_some(()));
     eventually("the second leaves later", LONG, || (gone() == 2).then_some(()));
     assert!(resident_bytes(pinned) > 0 && process("keywords") == Some(pinned), "a person's word holds");
+}
+
+/// The node asks its own model, which answers at once or says why not; whether it answered.
+fn asks_its_own_model(fleet: &Fleet) -> (bool, String) {
+    let asked = fleet.nodes[0].ouroctl().run(&["submit", "What is the capital of France?", "--output", "json"]);
+    let result: ResultDocument = asked.exits(0).json();
+    let first = result.trace.and_then(|trace| trace.first_pass).unwrap_or_default();
+    (first.answered && result.served_by == "local", first.why)
+}
+
+#[test]
+fn the_first_pass_is_one_of_those_in_memory() {
+    let words = "[workers.containers.first-pass]\nidle_timeout_s = 3\n";
+    let options = NodeOptions::new("attic", &["noop", "compose"]).with_model(assets::first_pass_model()).configured(words);
+    let fleet = Fleet::of(&[options]);
+    fleet.wait_container("attic", "compose");
+    assert!(loaded(&fleet, "first-pass").is_none(), "nobody has asked yet");
+    assert!(asks_its_own_model(&fleet).0);
+    let seen = loaded(&fleet, "first-pass").unwrap();
+    assert!(seen.container.is_none() && seen.first_pass.as_ref().is_some_and(|model| model.ends_with(".gguf")), "{seen:?}");
+    assert_eq!((seen.policy, seen.idle_timeout_s, seen.busy), (LoadPolicy::Idle, 3, false));
+    let ctl = fleet.nodes[0].ouroctl();
+    assert!(ctl.run(&["model", "ps"]).exits(0).stdout.contains("first-pass"));
+    let first = seen.process.unwrap();
+    eventually("it leaves after its time", LONG, || {
+        (resident_bytes(first) == 0 && loaded(&fleet, "first-pass").is_none()).then_some(())
+    });
+
+    assert!(asks_its_own_model(&fleet).0, "and comes back when it is wanted");
+    assert_ne!(loaded(&fleet, "first-pass").unwrap().process, Some(first));
+    drop(ctl.run(&["model", "unload", "first-pass"]).exits(0));
+    assert!(loaded(&fleet, "first-pass").is_none());
+    let pinned: LoadedDocument = ctl.run(&["model", "pin", "first-pass", "--output", "json"]).exits(0).json();
+    let pinned = pinned.workers.into_iter().find(|worker| worker.is("first-pass")).unwrap();
+    assert!(pinned.pinned && pinned.process.is_some(), "{pinned:?}");
+}
+
+#[test]
+fn the_first_pass_counts_in_the_sum_and_asks_the_fleet_where_there_is_no_room() {
+    let model = assets::first_pass_model();
+    // Room for the model and for one container that needs 16 MiB, not for both.
+    let limit = fs::metadata(&model).unwrap().len() + (16 << 20) - 1;
+    let words = format!("[workers]\nmemory_bytes = {limit}\n");
+    let fleet = Fleet::of(&[NodeOptions::new("attic", &["noop", "compose"]).with_model(model).configured(&words)]);
+    fleet.wait_container("attic", "noop");
+    assert!(asks_its_own_model(&fleet).0);
+    let first = loaded(&fleet, "first-pass").unwrap().process.unwrap();
+    let ctl = fleet.nodes[0].ouroctl();
+    drop(ctl.run(&["model", "pin", "noop"]).exits(0));
+    assert!(resident_bytes(first) == 0 && loaded(&fleet, "first-pass").is_none(), "it made room when it had rested");
+    let refused = ctl.run(&["model", "load", "first-pass"]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("are pinned: unpin one"), "{}", refused.both());
+    let asked = ctl.run(&["submit", "What is the capital of France?", "--deadline", "20s", "--output", "json"]);
+    let why = asked.stdout + &asked.stderr;
+    assert!(why.contains("MEMORY") && why.contains("workers.memory_bytes"), "{why}");
+    drop(ctl.run(&["model", "unload", "noop"]).exits(0));
+    assert!(asks_its_own_model(&fleet).0, "when there is room again it answers");
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub struct FirstPassConfig {
     /// Whether requests are tried here first. Default true.
     pub enabled: bool,
-    /// The GGUF model; without one every request is offloaded with MODEL_MISSING.
+    /// The model, a GGUF file or a folder of SafeTensors; without one every request is offloaded with MODEL_MISSING.
     pub model: Option<PathBuf>,
     /// Threads it computes with; else all hardware threads.
     pub threads: Option<usize>,

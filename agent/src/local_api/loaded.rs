@@ -1,10 +1,12 @@
-//! `ouroctl model …`: which containers are in memory here, and a person's word about it.
+//! `ouroctl model …`: which containers and models are in memory here, and a person's word about it.
 
 use super::status::StatusSource;
 use crate::modules::Installed;
 use crate::sensing::host_root::HostRoot;
 use crate::sensing::resident::resident_bytes;
-use ouro_common::container::Runtime;
+use crate::workers::load_policy::FIRST_PASS;
+use crate::workers::{RunFailure, first_pass_key};
+use ouro_common::container::{Manifest, Runtime};
 use ouro_common::document::{LoadedDocument, LoadedView};
 use ouro_common::error::{Fault, FaultCode};
 use ouro_common::id::Digest;
@@ -15,12 +17,18 @@ impl StatusSource {
     pub(super) fn loaded(&self) -> LoadedDocument {
         let (seen, host, pinned) = (self.modules.now(), HostRoot::live(), self.pool.pinned());
         let policies = self.pool.policies();
-        let view = |digest| {
-            let manifest = &seen.installed.get(&digest)?.container.manifest;
-            let in_force = policies.of(manifest);
+        let view = |digest: Digest| {
+            let model = self.first_pass.model().filter(|_| digest == first_pass_key());
+            let manifest = seen.installed.get(&digest).map(|installed| &installed.container.manifest);
+            let (in_force, runtime) = match manifest {
+                Some(manifest) => (policies.of(manifest), manifest.runtime),
+                None if model.is_some() => (policies.of_first_pass(), Runtime::Gguf),
+                None => return None,
+            };
             Some(LoadedView {
-                container: manifest.reference(),
-                runtime: manifest.runtime,
+                container: manifest.map(Manifest::reference),
+                first_pass: model.map(|path| path.display().to_string()),
+                runtime,
                 process: None,
                 memory_bytes: None,
                 busy: false,
@@ -64,13 +72,16 @@ impl StatusSource {
 
     /// Does what a person wants with a container, and says what is in memory then.
     pub(super) async fn change_loaded(&self, container: &str, change: &str) -> Result<LoadedDocument, Fault> {
-        let installed = self.installed(container)?;
-        let digest = installed.container.digest;
+        let which = match self.first_pass.model() {
+            Some(_) if container == FIRST_PASS => None,
+            _ => Some(self.installed(container)?),
+        };
+        let digest = which.as_ref().map_or_else(first_pass_key, |installed| installed.container.digest);
         match change {
-            "load" => self.load(&installed).await?,
+            "load" => self.load(which.as_ref()).await?,
             "unload" => self.pool.unload(&digest),
             "pin" => {
-                self.load(&installed).await?;
+                self.load(which.as_ref()).await?;
                 self.pool.pin(digest, true);
             }
             "unpin" => self.pool.pin(digest, false),
@@ -82,7 +93,13 @@ impl StatusSource {
         Ok(self.loaded())
     }
 
-    async fn load(&self, installed: &Installed) -> Result<(), Fault> {
+    /// Loads a container, or else the model of the first pass.
+    async fn load(&self, installed: Option<&Installed>) -> Result<(), Fault> {
+        let Some(installed) = installed else {
+            let failed =
+                |failure: RunFailure| Fault::new(FaultCode::WorkFailed, format!("the first pass cannot be loaded: {}", failure.why));
+            return self.first_pass.load().await.map_err(failed);
+        };
         let name = installed.container.manifest.reference();
         if installed.container.manifest.runtime == Runtime::Oci {
             let fault = Fault::new(FaultCode::InvalidArgument, format!("{name} is a program: it is in memory only while it runs"));

@@ -100,6 +100,8 @@ pub struct StatusSource {
     pub steps: Steps,
     /// The workers.
     pub pool: Pool,
+    /// The local model.
+    pub first_pass: crate::first_pass::FirstPass,
     /// Bytes in the spool.
     pub spool: crate::spool::Spool,
 }

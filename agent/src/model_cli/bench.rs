@@ -1,8 +1,11 @@
-//! `ouro-agent bench`: how fast a model file is here, with what the machine did beside it.
+//! `ouro-agent bench`: how fast a model is here, with what the machine did beside it.
 //!
 //! Tokens are arbitrary, so that a file needs no tokenizer. Each figure stands for wall time and for processor time: on a busy
 //! machine only the second says something about the program.
 
+mod reading;
+
+use self::reading::Reading;
 use super::{ChildArgs, in_child, print, refused};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
@@ -10,17 +13,19 @@ use ouro_common::error::Fault;
 use ouro_engine::decoder::{Decoder, Row, Sequence, Session};
 use ouro_engine::gguf::Gguf;
 use ouro_engine::kernels::Level;
+use ouro_engine::safetensors::Checkpoint;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// A model in GGUF format.
+    /// A model in GGUF format, or a folder with config.json and SafeTensors files.
+    #[arg(value_name = "FILE.gguf|FOLDER")]
     file: PathBuf,
     /// Tokens of prompt.
     #[arg(short = 'p', long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
@@ -75,6 +80,11 @@ struct Figures {
     context_cache_bytes: u64,
     /// What the machine's memory gives one thread, or all, as this runs with one or more.
     read_bytes_per_s: Option<f64>,
+    /// What the same threads read of the weights when they only add them up, where they lie; the best of before and after each
+    /// decoding.
+    weights_read_bytes_per_s: Option<f64>,
+    /// How fast decoding reads them, of the mean of right before and right after; the median of the repetitions.
+    decode_read_share: Option<f64>,
     /// Load of the machine before and after, one minute's mean.
     load_before: Option<f64>,
     load_after: Option<f64>,
@@ -134,26 +144,38 @@ fn batch(decoder: &Decoder, beginning: &Sequence, size: u32, steps: u32) -> Resu
     Ok(Batch { sequences: size, decode: rate })
 }
 
+/// The model, and the size of its file or of all its files of weights.
+fn open(path: &Path) -> Result<(Decoder, u64), Fault> {
+    if path.is_dir() {
+        let folder = Checkpoint::open(path).map_err(refused)?;
+        return Ok((Decoder::load_folder(&folder).map_err(refused)?, folder.size_bytes()));
+    }
+    let file = Arc::new(Gguf::open(path).map_err(refused)?);
+    Ok((Decoder::load(&file).map_err(refused)?, file.size_bytes()))
+}
+
 fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let host = HostRoot::live();
     let load_before = load(&host);
     let started = Instant::now();
-    let file = Arc::new(Gguf::open(&args.file).map_err(refused)?);
-    let decoder = Decoder::load(&file).map_err(refused)?;
+    let (decoder, file_bytes) = open(&args.file)?;
     let (prompt_tokens, decode_tokens) = (count(args.prompt), count(args.decode));
     let vocabulary = u32::try_from(decoder.config().vocabulary).unwrap_or(u32::MAX);
     let ids: Vec<u32> = (0..args.prompt).map(|i| (i * 7 + 1) % vocabulary).collect();
     let (mut prefill, mut decode) = (Rate::default(), Rate::default());
     let (mut first_token_s, mut resident_bytes) = (None, None);
     let mut batches: Vec<Batch> = vec![];
+    let mut reading = Reading::default();
     for _ in 0..args.repeat {
         let mut session = decoder.session(prompt_tokens + decode_tokens);
         let feed = |session: &mut Session<'_>, ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(refused);
         prefill = better(prefill, rate(prompt_tokens, || feed(&mut session, &ids))?);
         first_token_s.get_or_insert_with(|| started.elapsed().as_secs_f64());
         let beginning = session.sequence().clone();
+        let before = reading.pass(&decoder);
         let decoding = rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&mut session, &[token(&decoder, i)])))?;
         decode = better(decode, decoding);
+        reading.note(before, decoding.per_s, &decoder);
         resident_bytes = resident_bytes.or_else(|| crate::sensing::resident::resident_bytes(&host, "self"));
         for (index, &size) in args.batch.iter().enumerate() {
             let measured = batch(&decoder, &beginning, size, args.decode)?;
@@ -167,7 +189,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let threads = ouro_engine::threads::in_use();
     Ok(Figures {
         file: args.file.clone(),
-        file_bytes: file.size_bytes(),
+        file_bytes,
         kernels: Level::name(Level::in_use()),
         threads,
         prompt_tokens,
@@ -179,6 +201,8 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         resident_bytes,
         context_cache_bytes: decoder.config().cache_bytes_per_token() * tokens,
         read_bytes_per_s: bandwidth::measure().map(|a| if threads == 1 { a.one_thread } else { a.all_threads }.read_bytes_per_s),
+        weights_read_bytes_per_s: reading.best,
+        decode_read_share: reading.share(),
         load_before,
         load_after: load(&host),
     })
@@ -209,6 +233,12 @@ fn table(f: &Figures) -> String {
                 .map_or_else(unknown, |r| format!("{}, up to {} of it context", gib(r), gib(f.context_cache_bytes))),
         ),
         ("memory read", f.read_bytes_per_s.map_or_else(unknown, |b| format!("{:.1} GB/s", b / 1e9))),
+        (
+            "weights read",
+            f.weights_read_bytes_per_s
+                .zip(f.decode_read_share)
+                .map_or_else(unknown, |(b, share)| format!("{:.1} GB/s by adding them up; decoding reads {share:.2} of that", b / 1e9)),
+        ),
         ("load of the machine", format!("{} before, {} after", load(f.load_before), load(f.load_after))),
     ]
     .map(|(name, value)| (name.to_string(), value))

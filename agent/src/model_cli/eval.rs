@@ -1,11 +1,11 @@
 //! `ouro-agent first-pass eval`: how well a model's own log-probabilities tell its right answers from its wrong ones.
 //!
 //! Every prompt is answered as the first pass would, without giving up in between; the answer is compared with the right one.
-//! What comes out belongs to exactly this file, engine and choice of instructions, so all three are named.
+//! What comes out belongs to exactly this model, engine and choice of instructions, so all three are named.
 
 use super::{ChildArgs, in_child, print, refused};
+use crate::runtimes::model_digest;
 use ouro_common::error::Fault;
-use ouro_common::id::Digest;
 use ouro_engine::deferral::{
     COVERAGES, Calibration, CalibrationKey, Curve, Feature, Features, Graded, Rule, Threshold, Wish, choice, curves, thresholds,
 };
@@ -31,8 +31,8 @@ pub enum FirstPassVerb {
 pub struct EvalArgs {
     /// JSON lines: {"prompt": "…", "answer": "…"}; answer may be a list of right answers, and without it none is right.
     file: PathBuf,
-    /// The model, in GGUF format.
-    #[arg(long, value_name = "FILE.gguf")]
+    /// The model, in GGUF format or a folder of SafeTensors.
+    #[arg(long, value_name = "FILE.gguf|FOLDER")]
     model: PathBuf,
     /// An answer is right when it says the right one somewhere, not only when it is the right one.
     #[arg(long)]
@@ -154,12 +154,8 @@ fn lines(args: &EvalArgs) -> Result<Vec<Line>, Fault> {
 
 fn evaluate(args: &EvalArgs) -> Result<(Report, Calibration), Fault> {
     let lines = lines(args)?;
-    if args.model.is_dir() {
-        return Err(refused("figures belong to a file's digest, and this is a folder").remedy("give a GGUF file"));
-    }
     let model = LanguageModel::open(&args.model).map_err(refused)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap(&args.model).map_err(refused)?;
+    let digest = model_digest::of(&args.model, None).map_err(refused)?;
     let rule = model.rule();
     let max_tokens = usize::try_from(args.max_tokens).unwrap_or(usize::MAX);
     let options = GenerateOptions { max_tokens, sampling: Sampling::GREEDY };
@@ -186,11 +182,7 @@ fn evaluate(args: &EvalArgs) -> Result<(Report, Calibration), Fault> {
         }
     }
     let kept: Vec<&Graded> = graded.iter().filter(|one| one.features.is_some_and(|f| rule.judge(&f).0)).collect();
-    let key = CalibrationKey {
-        model: Digest::from_blake3(hasher.finalize()),
-        quantisation: model.quantisation(),
-        engine: ouro_engine::BUILD.into(),
-    };
+    let key = CalibrationKey { model: digest, quantisation: model.quantisation(), engine: ouro_engine::BUILD.into() };
     let curves = curves(&graded);
     let right = graded.iter().filter(|one| one.right).count();
     let calibration = Calibration {

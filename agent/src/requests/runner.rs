@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The time between two attempts to hand a request over.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How often the journal and the model's worker are looked at.
+/// How often the journal is looked at.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// What the requests need.
@@ -92,13 +92,12 @@ impl Requests {
         for id in self.journal().unfinished() {
             self.start(id);
         }
+        let (first_pass, draining) = (self.0.options.first_pass.clone(), self.0.draining.clone());
+        self.0.tasks.spawn(async move { draining.run_until_cancelled(first_pass.keep_loaded()).await });
         loop {
             tokio::select! {
                 () = drain.cancelled() => break,
-                () = tokio::time::sleep(PERIOD) => {
-                    self.journal().prune(unix_ms());
-                    self.0.options.first_pass.tidy();
-                }
+                () = tokio::time::sleep(PERIOD) => self.journal().prune(unix_ms()),
             }
         }
         self.0.draining.cancel();

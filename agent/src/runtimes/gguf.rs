@@ -112,8 +112,8 @@ pub(super) fn generate(model: &LanguageModel, prompt: &str, max_tokens: usize, s
 pub(crate) fn failure(error: &ModelError) -> JobError {
     match error {
         ModelError::PromptTooLong { .. } | ModelError::PromptEmpty | ModelError::Grammar(_) => JobError::input(error.to_string()),
-        // Another node may have more.
-        ModelError::CacheTooSmall { .. } => JobError { class: FailureClass::Rejected, why: error.to_string() },
+        // Another node may allow more.
+        ModelError::CacheTooSmall { .. } => JobError { class: FailureClass::DoesNotFit, why: error.to_string() },
         ModelError::File(_) | ModelError::Folder(_) | ModelError::Tokenizer(_) | ModelError::Decoder(_) => {
             JobError::error(error.to_string())
         }

@@ -1,8 +1,7 @@
 //! The model of the first pass, inside its worker: hard rules first, then an attempt that is judged before it is shown.
 
 use super::gguf::{failure, generate};
-use super::{JobError, Stream};
-use crate::spool::hash_file;
+use super::{JobError, Stream, model_digest};
 use crate::workers::protocol::{AttemptOrder, Word};
 use ouro_common::envelope::FirstPassReport;
 use ouro_common::id::Digest;
@@ -30,19 +29,14 @@ struct Pace {
 }
 
 impl LocalModel {
-    /// Opens and hashes the model. A calibration that cannot be used is no reason not to answer.
+    /// Opens the model and finds out its digest, with what `digests` keeps of earlier times. A calibration that cannot be used is no
+    /// reason not to answer.
     ///
     /// # Errors
     /// `LOAD_FAILED` with what is wrong with the file.
-    pub fn open(path: &Path, calibration: Option<&Path>) -> Result<Self, JobError> {
-        if path.is_dir() {
-            return Err(JobError::load(format!(
-                "{}: it is a folder; the first pass needs a GGUF file, whose digest tells what it is",
-                path.display()
-            )));
-        }
+    pub fn open(path: &Path, calibration: Option<&Path>, digests: Option<&Path>) -> Result<Self, JobError> {
         let model = LanguageModel::open(path).map_err(|e| JobError::load(e.to_string()))?;
-        let (digest, _) = hash_file(path).map_err(|e| JobError::load(e.to_string()))?;
+        let digest = model_digest::of(path, digests).map_err(|e| JobError::load(e.to_string()))?;
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let name = model.config().name.clone().unwrap_or(file);
         let key = CalibrationKey { model: digest, quantisation: model.quantisation(), engine: ouro_engine::BUILD.into() };

@@ -27,6 +27,7 @@ pub struct WorkerArgs {
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     let mut out = take_stdout()?;
     sandbox::enter(args.parent, args.address_space_bytes)?;
+    sandbox::come_second();
     Ok(serve(BufReader::new(io::stdin()), &mut out)?)
 }
 
@@ -70,7 +71,7 @@ fn serve(mut orders: impl io::BufRead + Send, out: &mut dyn Write) -> io::Result
                 runtimes::probe(&probe, &mut |word| say(out, &word))?;
                 Word::Done
             }
-            Order::Open { model, calibration } => match LocalModel::open(&model, calibration.as_deref()) {
+            Order::Open { model, calibration, digests } => match LocalModel::open(&model, calibration.as_deref(), digests.as_deref()) {
                 Ok(opened) => {
                     local = Some(opened);
                     Word::Ready

@@ -5,6 +5,9 @@ use ouro_common::container::{LoadHints, LoadPolicy, Manifest};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// By this name `agent.toml` and people speak of the model of the first pass.
+pub const FIRST_PASS: &str = "first-pass";
+
 /// What this node's configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadPolicies {
@@ -38,24 +41,38 @@ impl LoadPolicies {
     pub fn of(&self, manifest: &Manifest) -> InForce {
         let reference = manifest.reference();
         let named = self.containers.get(&reference.to_string()).or_else(|| self.containers.get(reference.name.as_str()));
-        let named = named.copied().unwrap_or_default();
-        let (policy, why) = match (named.policy, self.node, manifest.load.policy) {
+        self.in_force(named.copied().unwrap_or_default(), manifest.load)
+    }
+
+    /// What holds for the model of the first pass, which has no manifest.
+    pub fn of_first_pass(&self) -> InForce {
+        self.in_force(self.containers.get(FIRST_PASS).copied().unwrap_or_default(), LoadHints::default())
+    }
+
+    fn in_force(&self, named: LoadHints, own: LoadHints) -> InForce {
+        let (policy, why) = match (named.policy, self.node, own.policy) {
             (Some(policy), ..) => (policy, "agent.toml, for this container"),
             (None, Some(policy), _) => (policy, "agent.toml"),
             (None, None, Some(policy)) => (policy, "its manifest"),
             (None, None, None) => (LoadPolicy::Idle, "the default"),
         };
-        let seconds = named.idle_timeout_s.or(manifest.load.idle_timeout_s.filter(|_| self.node.is_none()));
+        let seconds = named.idle_timeout_s.or(own.idle_timeout_s.filter(|_| self.node.is_none()));
         InForce { policy, idle_timeout: seconds.map_or(self.idle_timeout, Duration::from_secs), why }
     }
 
     /// Whether a container is to be loaded before anybody asks: only the owner's word for just this container says so.
     pub fn preloads(&self, manifest: &Manifest) -> bool {
         let reference = manifest.reference();
-        let names = [reference.to_string(), reference.name.to_string()];
-        names
-            .iter()
-            .any(|name| self.containers.get(name).is_some_and(|hints| hints.policy == Some(LoadPolicy::Persistent)))
+        [reference.to_string(), reference.name.to_string()].iter().any(|name| self.is_persistent(name))
+    }
+
+    /// So for the model of the first pass.
+    pub fn preloads_first_pass(&self) -> bool {
+        self.is_persistent(FIRST_PASS)
+    }
+
+    fn is_persistent(&self, name: &str) -> bool {
+        self.containers.get(name).is_some_and(|hints| hints.policy == Some(LoadPolicy::Persistent))
     }
 }
 
@@ -97,6 +114,11 @@ mod tests {
         assert!(!node.preloads(&wants), "a manifest takes nobody's memory unasked");
         node.containers.insert("x".into(), LoadHints { policy: Some(LoadPolicy::Persistent), idle_timeout_s: None });
         assert!(node.preloads(&plain));
+        assert!(node.of_first_pass().policy == LoadPolicy::PerRequest && !node.preloads_first_pass());
+        node.containers
+            .insert(FIRST_PASS.into(), LoadHints { policy: Some(LoadPolicy::Persistent), idle_timeout_s: Some(7) });
+        assert!(node.preloads_first_pass());
+        assert_eq!((node.of_first_pass().policy, node.of_first_pass().idle_timeout.as_secs()), (LoadPolicy::Persistent, 7));
         let dummy = LoadHints { policy: Some(LoadPolicy::Dummy), idle_timeout_s: Some(5) };
         node.containers.insert("x:1.2.0".into(), dummy);
         assert_eq!(said(&node, &wants), (LoadPolicy::Dummy, 5, "agent.toml, for this container"));

@@ -3,14 +3,16 @@
 //! A container's worker runs one job at a time. When it is busy and another job comes, a second one is started, except
 //! for language models: theirs does several jobs together ([`talk`]).
 
+mod first_pass;
 mod keep;
 mod room;
 mod talk;
 
+pub(crate) use first_pass::{FirstPassLoad, Lent, Unready, first_pass_key};
 pub use keep::Kept;
 pub use room::Parked;
 
-use super::load_policy::LoadPolicies;
+use super::load_policy::{InForce, LoadPolicies};
 use super::process::{Death, Process, WorkerOptions};
 use super::protocol::{Order, Word};
 use super::resident::Resident;
@@ -21,7 +23,7 @@ use ouro_common::container::{Container, LoadPolicy, Runtime};
 use ouro_common::device::LoadedContainer;
 use ouro_common::id::Digest;
 use ouro_common::step::{Evidence, FailureClass};
-use room::{Known, Needs};
+use room::{Known, Needs, Wants};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -164,7 +166,7 @@ impl Pool {
         let mut busy = self.loaded(installed, log).await?;
         let plug = start.elapsed();
         match busy.carry_out(&Order::Run(Box::new(job.clone())), chunks).await {
-            Ok(()) => busy.give_back(),
+            Ok(_) => busy.give_back(),
             // The container said no; its worker is as good as before.
             Err(failure) if failure.class != FailureClass::Crashed => {
                 busy.give_back();
@@ -176,25 +178,38 @@ impl Pool {
     }
 
     async fn loaded(&self, installed: &Installed, log: &LogWriter) -> Result<Busy, RunFailure> {
-        if let Some(idle) = self.take_idle(installed) {
+        let (digest, source) = (installed.container.digest, &installed.source);
+        if let Some(idle) = self.take_idle(&digest, source) {
             idle.process.log_to(Some(log.clone()));
-            return Ok(Busy::new(self.clone(), installed, idle.process));
+            return Ok(Busy::new(self.clone(), digest, source.clone(), idle.process));
         }
         self.started(installed, self.load(installed), log).await
     }
 
     /// A new worker with the container loaded.
     async fn started(&self, installed: &Installed, load: Load, log: &LogWriter) -> Result<Busy, RunFailure> {
-        let coming = self.room_for(installed).await?;
-        let in_force = self.options.policies.of(&installed.container.manifest);
+        let start = Start {
+            wants: Wants::of(installed),
+            source: installed.source.clone(),
+            in_force: self.options.policies.of(&installed.container.manifest),
+            workers: &self.options.workers,
+            order: Order::Load(Box::new(load)),
+        };
+        self.start(start, Some(log), None).await.map_err(RunFailure::from)
+    }
+
+    /// A new worker with something loaded, when there is room for it.
+    async fn start(&self, start: Start<'_>, log: Option<&LogWriter>, patience: Option<Duration>) -> Result<Busy, Unready> {
+        let Start { wants, source, in_force, workers, order } = start;
+        let coming = self.room_for(&wants, patience).await?;
         let known = Known { bytes: coming.bytes(), loading: Duration::ZERO, in_force };
-        let start = Instant::now();
-        let process = Process::start(&self.options.workers)
-            .map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
-        process.log_to(Some(log.clone()));
-        let mut busy = Busy::new(self.clone(), installed, process);
-        busy.carry_out(&Order::Load(Box::new(load)), None).await?;
-        self.state().known.insert(installed.container.digest, Known { loading: start.elapsed(), ..known });
+        let began = Instant::now();
+        let process =
+            Process::start(workers).map_err(|e| RunFailure::new(FailureClass::LoadFailed, format!("a worker cannot be started: {e}")))?;
+        process.log_to(log.cloned());
+        let mut busy = Busy::new(self.clone(), wants.digest, source, process);
+        busy.carry_out(&order, None).await?;
+        self.state().known.insert(wants.digest, Known { loading: began.elapsed(), ..known });
         Ok(busy)
     }
 
@@ -211,10 +226,10 @@ impl Pool {
     }
 
     /// A worker that has the container loaded, from the same place: one whose module was pulled out has it from nowhere.
-    fn take_idle(&self, installed: &Installed) -> Option<Idle> {
+    fn take_idle(&self, digest: &Digest, source: &Source) -> Option<Idle> {
         let mut state = self.state();
-        let list = state.idle.get_mut(&installed.container.digest)?;
-        let at = list.iter().rposition(|idle| idle.source == installed.source)?;
+        let list = state.idle.get_mut(digest)?;
+        let at = list.iter().rposition(|idle| idle.source == *source)?;
         Some(list.remove(at))
     }
 
@@ -235,10 +250,11 @@ impl Pool {
         Ok(!there)
     }
 
-    /// The containers in memory, one entry a worker, with the process ids that say how much memory they take.
+    /// The containers in memory, one entry a worker, with the process ids that say how much memory they take. The model of the first
+    /// pass is none.
     pub fn loaded_now(&self, memory_of: impl Fn(u32) -> Option<u64>) -> Vec<LoadedContainer> {
         let of = |kept: Kept| LoadedContainer { digest: kept.digest, memory_bytes: memory_of(kept.process), busy: kept.idle.is_none() };
-        self.kept().into_iter().map(of).collect()
+        self.kept().into_iter().filter(|kept| kept.digest != first_pass_key()).map(of).collect()
     }
 
     /// The process ids of all workers.
@@ -251,6 +267,7 @@ impl Pool {
         let mut state = self.state();
         let State { idle, pinned, residents, known, parked, .. } = &mut *state;
         let timeout = self.options.policies.idle_timeout;
+        let still_there = |digest: &Digest, source: &Source| *digest == first_pass_key() || still_there(digest, source);
         let waited_enough = |digest: &Digest, idle: Duration| {
             let leaves = known.get(digest).map_or(idle >= timeout, |known| known.in_force.leaves_after(idle));
             leaves && !pinned.contains(digest)
@@ -297,6 +314,15 @@ fn is_language(container: &Container) -> bool {
     container.manifest.runtime == Runtime::Gguf
 }
 
+/// What a new worker is started for.
+struct Start<'a> {
+    wants: Wants,
+    source: Source,
+    in_force: InForce,
+    workers: &'a WorkerOptions,
+    order: Order,
+}
+
 /// A worker that carries out an order. Dropped, it is killed; given back, it waits for the next.
 struct Busy {
     pool: Pool,
@@ -307,21 +333,21 @@ struct Busy {
 }
 
 impl Busy {
-    fn new(pool: Pool, installed: &Installed, process: Process) -> Self {
-        let (digest, source) = (installed.container.digest, installed.source.clone());
+    fn new(pool: Pool, digest: Digest, source: Source, process: Process) -> Self {
         let id = process.id().unwrap_or(0);
         pool.state().busy.entry(digest).or_default().push(id);
         Self { pool, digest, source, id, process: Some(process) }
     }
 
-    async fn carry_out(&mut self, order: &Order, chunks: Option<&mpsc::Sender<String>>) -> Result<(), RunFailure> {
+    /// Gives an order and passes its text on; the worker's last word about it.
+    async fn carry_out(&mut self, order: &Order, chunks: Option<&mpsc::Sender<String>>) -> Result<Word, RunFailure> {
         let Some(process) = self.process.as_mut() else {
             return Err(RunFailure::new(FailureClass::Crashed, "the worker is gone"));
         };
         let told = process.tell(order).await;
         while told.is_ok() {
             match process.next().await {
-                Ok(Some(Word::Ready | Word::Done)) => return Ok(()),
+                Ok(Some(word @ (Word::Ready | Word::Done | Word::Attempted { .. } | Word::Answered { .. }))) => return Ok(word),
                 Ok(Some(Word::Failed { class, why })) => return Err(RunFailure::new(class, why)),
                 Ok(Some(Word::Chunk { text })) => {
                     if let Some(chunks) = chunks {

@@ -46,10 +46,12 @@ pub enum Order {
     Probe(ProbeOrder),
     /// Open the model of the first pass; the first order of its worker.
     Open {
-        /// The GGUF file.
+        /// The GGUF file, or the folder.
         model: PathBuf,
         /// What was found of its answers, if the configuration names it.
         calibration: Option<PathBuf>,
+        /// Where digests of models are kept.
+        digests: Option<PathBuf>,
     },
     /// Try to answer a prompt with it.
     Attempt(Box<AttemptOrder>),

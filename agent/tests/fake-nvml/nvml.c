@@ -1,6 +1,7 @@
 /* A stand-in for libnvidia-ml.so with two GPUs. What happens is in the file CONTROL, read anew at each call, so that a test
  * can change it in mid-run: "normal", "no-driver", "lost" (the second GPU is off the bus), "unknown" (the second GPU's
- * thermometer fails), "hot" (the first GPU is slowed down by heat). Return codes and layouts are those of nvml.h. */
+ * thermometer fails), "hot" (the first GPU is slowed down by heat), "fill A B" (the processes A and B have a gigabyte each on the
+ * first GPU, and another one what is left but for half of one). Return codes and layouts are those of nvml.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,14 +14,25 @@ typedef struct { unsigned pid; unsigned long long memory; unsigned gpu_instance,
 
 static struct gpu gpus[2] = { { 0 }, { 1 } };
 
-static int is(const char *mode) {
-    char text[32] = "";
+static void control(char *text, int length) {
     FILE *file = fopen(CONTROL, "r");
-    if (!file) return 0;
-    if (!fgets(text, sizeof text, file)) text[0] = 0;
+    text[0] = 0;
+    if (!file) return;
+    if (!fgets(text, length, file)) text[0] = 0;
     fclose(file);
     text[strcspn(text, "\n")] = 0;
+}
+
+static int is(const char *mode) {
+    char text[64];
+    control(text, sizeof text);
     return !strcmp(text, mode);
+}
+
+static int filled_by(unsigned pids[2]) {
+    char text[64];
+    control(text, sizeof text);
+    return sscanf(text, "fill %u %u", &pids[0], &pids[1]) == 2;
 }
 
 #define ALIVE(d) if ((d)->index == 1 && is("lost")) return GPU_IS_LOST
@@ -72,7 +84,16 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(device d, unsigned long long *bits
 }
 int nvmlDeviceGetComputeRunningProcesses_v3(device d, unsigned *count, process *out) {
     ALIVE(d);
+    unsigned pids[2];
     if (d->index == 1) { *count = 0; return SUCCESS; }
+    if (filled_by(pids)) {
+        if (!out || *count < 3) { *count = 3; return INSUFFICIENT_SIZE; }
+        memset(out, 0, 3 * sizeof *out);
+        for (int i = 0; i < 2; i++) { out[i].pid = pids[i]; out[i].memory = 1ull << 30; }
+        out[2].pid = 4242; out[2].memory = 43ull << 29;
+        *count = 3;
+        return SUCCESS;
+    }
     if (!out || *count < 2) { *count = 2; return INSUFFICIENT_SIZE; }
     memset(out, 0, 2 * sizeof *out);
     out[0].pid = 4242; out[0].memory = 1ull << 30;

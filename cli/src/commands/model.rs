@@ -1,9 +1,10 @@
-//! `ouroctl model …`: which containers this machine's agent has in memory, and a person's word about it.
+//! `ouroctl model …`: which containers and models this machine's agent has in memory, and a person's word about it.
 
 use super::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::loaded;
 use clap::{Args, Subcommand};
+use ouro_common::document::{LoadedDocument, LoadedView};
 
 /// What can be done with containers in memory.
 #[derive(Debug, Subcommand)]
@@ -22,7 +23,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Its name, with its version if there are several
+    /// Its name, with its version if there are several; `first-pass` for the model that answers on this machine
     #[arg(value_name = "NAME[:VERSION]")]
     container: String,
 }
@@ -36,7 +37,7 @@ pub(crate) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<Exit, F
         Verb::Pin(which) => agent.change_loaded(&which.container, "pin").await?,
         Verb::Unpin(which) => agent.change_loaded(&which.container, "unpin").await?,
     };
-    let names = |d: &ouro_common::document::LoadedDocument| super::lines(d.workers.iter().map(|worker| &worker.container));
+    let names = |d: &LoadedDocument| super::lines(d.workers.iter().map(LoadedView::name));
     context.show(&document, loaded::render, names)?;
     Ok(Exit::Done)
 }

@@ -23,7 +23,7 @@ pub(crate) fn render(document: &LoadedDocument, style: Style) -> String {
     for worker in &document.workers {
         let (state, tone) = state(worker);
         table.row(vec![
-            worker.container.to_string().into(),
+            worker.name().into(),
             Cell::toned(state, tone),
             worker.memory_bytes.map_or_else(|| "-".to_string(), bytes).into(),
             worker.process.map_or_else(|| "-".to_string(), |process| process.to_string()).into(),
@@ -36,7 +36,7 @@ pub(crate) fn render(document: &LoadedDocument, style: Style) -> String {
 
 /// What a language model computes and keeps, in a line.
 fn batch(worker: &LoadedView, batch: &BatchState) -> String {
-    let mut line = format!("{} computes {} of {} requests", worker.container, batch.running, batch.most);
+    let mut line = format!("{} computes {} of {} requests", worker.name(), batch.running, batch.most);
     if batch.waiting > 0 {
         line += &format!(", {} wait", batch.waiting);
     }
@@ -92,7 +92,8 @@ mod tests {
         let plain = Style::PLAIN;
         assert_eq!(render(&empty, plain), "Nothing is in memory. A container that has waited for 5 min leaves memory.\n");
         let worker = LoadedView {
-            container: "langid:1.0.0".parse().unwrap(),
+            container: Some("langid:1.0.0".parse().unwrap()),
+            first_pass: None,
             runtime: Runtime::Onnx,
             process: Some(7),
             memory_bytes: Some(40 << 20),
@@ -116,12 +117,14 @@ mod tests {
         let kept = BatchState { prefixes: 4, prefix_bytes: 1 << 20, prompt_tokens: 200, reused_tokens: 50, ..state };
         let absent = LoadedView { process: None, batch: Some(kept), memory_bytes: None, idle_s: None, ..worker.clone() };
         let parked = LoadedView { parked_bytes: Some(2 << 20), pinned: false, policy: LoadPolicy::Dummy, batch: None, ..absent.clone() };
-        let text = render(&LoadedDocument { workers: vec![worker, absent, parked], ..empty }, plain);
+        let first = LoadedView { container: None, first_pass: Some("/m.gguf".into()), policy: LoadPolicy::Idle, ..parked.clone() };
+        let text = render(&LoadedDocument { workers: vec![worker, absent, parked, first], ..empty }, plain);
         for word in [
             "computes 2 of 8 requests, 1 wait; 3.0 MiB of 1.0 GiB",
             "4 beginnings",
             "1.0 MiB, 25 %",
             "langid:1.0.0",
+            "first-pass ",
             "waits for 4.00 s",
             "40.0 MiB",
             "pinned",

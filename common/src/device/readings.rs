@@ -60,6 +60,9 @@ pub struct NodeProfile {
     /// So many steps of one language model share a slot: they are computed together.
     #[serde(default = "one")]
     pub batch: u32,
+    /// Keys and values that a language model may keep for all its requests, bytes; older agents do not say.
+    #[serde(default)]
+    pub cache_bytes: Option<u64>,
     /// The digest of the first-pass model, if there is one, and its file name.
     pub first_pass_model: Option<String>,
 }

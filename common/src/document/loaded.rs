@@ -14,7 +14,8 @@ pub struct LoadedDocument {
     /// Bytes that all of them together may take.
     #[serde(default)]
     pub memory_limit_bytes: u64,
-    /// The containers in memory, a row for each worker, and those in none that are pinned or left something in a file.
+    /// The containers in memory, a row for each worker, the model of the first pass among them, and those in none that are pinned or
+    /// left something in a file.
     pub workers: Vec<LoadedView>,
 }
 
@@ -51,8 +52,11 @@ pub struct BatchState {
 /// A container in memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadedView {
-    /// Which.
-    pub container: ContainerRef,
+    /// Which; `None` for the model of the first pass, which is no container.
+    pub container: Option<ContainerRef>,
+    /// The file or folder of the first pass's model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_pass: Option<String>,
     /// What runs it.
     pub runtime: Runtime,
     /// Its worker's process; `None` for a pinned container that is not loaded.
@@ -80,4 +84,16 @@ pub struct LoadedView {
     /// Bytes that it left in a file when it left memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parked_bytes: Option<u64>,
+}
+
+impl LoadedView {
+    /// What people call it, and `ouroctl model load` understands.
+    pub fn name(&self) -> String {
+        self.container.as_ref().map_or_else(|| "first-pass".into(), ToString::to_string)
+    }
+
+    /// Whether this is the container of a name, of whatever version, or the first pass by its own.
+    pub fn is(&self, name: &str) -> bool {
+        self.container.as_ref().map_or(name == "first-pass", |container| container.name.as_str() == name)
+    }
 }

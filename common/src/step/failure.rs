@@ -28,11 +28,13 @@ pub enum FailureClass {
     InputMissing,
     /// The node was lost.
     Lost,
+    /// It is more than this node's configuration allows at all; a node that allows more may do it.
+    DoesNotFit,
 }
 
 impl FailureClass {
     /// Every class, in the order of their wire numbers, which begin at 1.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Crashed,
         Self::Error,
         Self::InvalidInput,
@@ -43,6 +45,7 @@ impl FailureClass {
         Self::Rejected,
         Self::InputMissing,
         Self::Lost,
+        Self::DoesNotFit,
     ];
 
     /// Whether it counts toward the three nodes after which a step fails; the others count only toward the ten attempts.
@@ -63,6 +66,7 @@ impl FailureClass {
             Self::Rejected => "REJECTED",
             Self::InputMissing => "INPUT_MISSING",
             Self::Lost => "LOST",
+            Self::DoesNotFit => "DOES_NOT_FIT",
         }
     }
 }
@@ -169,6 +173,8 @@ mod tests {
         assert_eq!(after_failure(&[error(1), error(2)]), StepVerdict::Ready);
         assert_eq!(after_failure(&[error(1), error(2), error(3)]), StepVerdict::Failed);
         assert_eq!(after_failure(&[row(1, FailureClass::InvalidInput, None)]), StepVerdict::Failed);
+        let too_large: Vec<_> = (0..9).map(|n| row(n, FailureClass::DoesNotFit, None)).collect();
+        assert_eq!(after_failure(&too_large), StepVerdict::Ready, "somebody may allow more");
         let rejected: Vec<_> = (0..10).map(|_| row(1, FailureClass::Rejected, None)).collect();
         assert_eq!(after_failure(&rejected), StepVerdict::Failed);
     }

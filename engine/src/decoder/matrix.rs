@@ -72,6 +72,13 @@ enum Stored {
 }
 
 impl Stored {
+    /// How matrices of a type are multiplied where they lie, if they are here.
+    fn of(kind: TensorType) -> Option<(Level, Self)> {
+        let level = Level::in_use()?;
+        let stored = Format::of(kind).map(Stored::Blocks).or_else(|| Half::of(kind).map(Stored::Halves))?;
+        Some((level, stored))
+    }
+
     fn row_bytes(self, width: usize) -> usize {
         match self {
             Self::Blocks(format) => width / format.block_values() * format.block_bytes(),
@@ -92,10 +99,9 @@ pub(super) struct Mapped {
 }
 
 impl Mapped {
-    /// The matrix of a tensor, if there are kernels for its type.
+    /// The matrix of a tensor, if there are kernels for its type. It may begin anywhere in the file.
     pub(super) fn of(file: &MappedFile, bytes: Range<usize>, kind: TensorType, [rows, width]: [usize; 2]) -> Option<Self> {
-        let level = Level::in_use()?;
-        let stored = Format::of(kind).map(Stored::Blocks).or_else(|| Half::of(kind).map(Stored::Halves))?;
+        let (level, stored) = Stored::of(kind)?;
         Some(Self { file: file.clone(), bytes, stored, level, rows, width })
     }
 
@@ -162,6 +168,11 @@ fn product(matrix: &QMatMul, values: &[f32], width: usize, results: &mut Results
     Ok(())
 }
 
+/// Whether matrices of a type stay in their file on this machine.
+pub(crate) fn stays_mapped(kind: TensorType) -> bool {
+    Stored::of(kind).is_some()
+}
+
 impl Matrix {
     /// Whether what it computes for rows of a prompt does not depend on how many are computed together.
     pub(super) fn is_mapped(&self) -> bool {
@@ -186,6 +197,14 @@ impl Matrix {
             }
         }
         Ok(())
+    }
+
+    /// What a product with it reads, if it stays in its file.
+    pub(super) fn mapped_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Mapped(mapped) => Some(mapped.weights()),
+            Self::Loaded(_) => None,
+        }
     }
 
     /// The rows with these numbers, one after the other.

@@ -20,12 +20,14 @@ pub struct Origin {
     pub types: Vec<(String, usize)>,
     /// Size of the files with weights.
     pub bytes: u64,
+    /// Bytes of memory that matrices take a second time, because they are not computed where they are mapped.
+    pub copied_bytes: u64,
 }
 
 impl Origin {
     pub(super) fn of_file(file: &Gguf, architecture: Architecture) -> Self {
         let types = counted(file.tensors().map(|tensor| (tensor.kind.name(), tensor.bytes.len())));
-        Self { architecture, format: "GGUF", files: 1, types, bytes: file.size_bytes() }
+        Self { architecture, format: "GGUF", files: 1, types, bytes: file.size_bytes(), copied_bytes: 0 }
     }
 
     pub(super) fn of_folder(folder: &Checkpoint, architecture: Architecture) -> Self {
@@ -35,6 +37,7 @@ impl Origin {
             files: folder.files(),
             types: counted(folder.types()),
             bytes: folder.size_bytes(),
+            copied_bytes: folder.copied_bytes(),
         }
     }
 }
@@ -58,7 +61,9 @@ impl fmt::Display for Origin {
         let files = if self.files == 1 { "1 file".into() } else { format!("{} files", self.files) };
         let (architecture, format, mega) = (self.architecture, self.format, self.bytes as f64 / 1e6);
         write!(f, "{architecture:?}, {format}, {files}, {tensors} tensors ({}), {mega:.2} MB", types.join(", "))?;
-        // Quantised matrices are computed where they are mapped; what candle loads is in memory a second time.
-        if self.format == "SafeTensors" { f.write_str(", kept as F32 in memory") } else { Ok(()) }
+        match self.copied_bytes {
+            0 => Ok(()),
+            bytes => write!(f, ", {:.2} MB of matrices copied into memory as F32", bytes as f64 / 1e6),
+        }
     }
 }

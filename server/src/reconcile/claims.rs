@@ -103,6 +103,7 @@ mod tests {
             expected_epoch: 0,
             inputs: vec![],
             failed_on: vec![],
+            too_large_for: vec![],
             alone: false,
             priority,
             age,

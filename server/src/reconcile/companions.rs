@@ -81,6 +81,7 @@ impl<'w> Companions<'w> {
             container: follower.step.digest,
             inputs,
             failed_on: vec![],
+            too_large_for: vec![],
             alone: false,
             ..head.clone()
         }

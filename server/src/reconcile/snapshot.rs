@@ -152,6 +152,7 @@ pub async fn step_state(world: &World, step: &ReadyStep) -> Result<StepState, St
         container: step.step.digest,
         inputs: inputs.collect(),
         failed_on: step.failed_on.clone(),
+        too_large_for: step.too_large_for.clone(),
         alone: step.alone,
         private_owner: owner,
         remaining_s: step.remaining_ms as f64 / 1e3,
@@ -191,6 +192,7 @@ pub async fn hypothetical_steps(world: &World, envelope: &Envelope, plan: &Plan)
             .map(|t| InputState { size_bytes: size_of(t), holders: vec![] })
             .collect(),
         failed_on: vec![],
+        too_large_for: vec![],
         alone: false,
         private_owner: owner.clone(),
         remaining_s: envelope.budget_ms as f64 / 1e3,

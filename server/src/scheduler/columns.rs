@@ -274,12 +274,13 @@ fn pair(node: &NodeState, digest: &Digest, manifest: &Manifest, stand_ins: &Stan
         container: *digest,
         inputs: vec![],
         failed_on: vec![],
+        too_large_for: vec![],
         alone: false,
         private_owner: None,
         remaining_s: 0.0,
         waited: false,
     };
-    let wanted = Wanted { step: &step, manifest, memory_bytes: 0, module: None };
+    let wanted = Wanted { step: &step, manifest, memory_bytes: 0, module: None, small_cache_bytes: None };
     let loaded = node.loaded.contains(digest);
     let idle = PairRow { plug_s: 0.0, pre: 1.0, dec: 1.0, loaded, unknown: UnknownSet::default() };
     match check(node, &wanted, Work { live: 0, alone: false, taken_bytes: 0 }) {
@@ -337,5 +338,7 @@ pub(crate) fn rank(refused: &Refused<'_>) -> u8 {
         Refused::NewNode { .. } => NEW_NODE,
         Refused::LightLong { .. } => LIGHT_LONG,
         Refused::FailedHere => 22,
+        // Never in the columns: it is a matter of the step, and such steps are looked at node by node.
+        Refused::CacheTooSmall { .. } => 23,
     }
 }

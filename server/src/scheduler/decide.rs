@@ -199,7 +199,8 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &'a StepState, manifest: &'a Manifest) -> (DecisionView, Option<Action>) {
         let nominal = nominal_cost(step, manifest);
         let module = self.work.module_labels.get(&step.container).map(String::as_str);
-        let wanted = Wanted { step, manifest, memory_bytes: memory_bytes(manifest, &nominal), module };
+        let memory_bytes = memory_bytes(manifest, &nominal);
+        let wanted = Wanted { step, manifest, memory_bytes, module, small_cache_bytes: self.small_cache_bytes(step) };
         let mut survey = self.survey(&wanted, &nominal);
         let choice = choose(&mut survey.ranked, SHOWN, &mut chance(self.seed, step.request, step.plan, &step.step));
         let reference_s = reference_s(&nominal);
@@ -232,9 +233,16 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The largest cache of a node that was too small for the step.
+    fn small_cache_bytes(&self, step: &StepState) -> Option<u64> {
+        let node = |id: &NodeId| self.nodes.iter().find(|node| node.id == *id);
+        step.too_large_for.iter().filter_map(|id| node(id)?.profile.as_deref()?.cache_bytes).max()
+    }
+
     /// Filters and predictions of every node, the cost of a loss included.
     fn survey(&mut self, wanted: &Wanted<'a>, nominal: &StepCost) -> Survey<'a> {
-        let swept = if self.plainly { None } else { self.sweep(wanted, nominal) };
+        let plainly = self.plainly || !wanted.step.too_large_for.is_empty();
+        let swept = if plainly { None } else { self.sweep(wanted, nominal) };
         swept.unwrap_or_else(|| self.look_at_each(wanted, nominal))
     }
 

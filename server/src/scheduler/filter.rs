@@ -23,6 +23,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) memory_bytes: u64,
     /// The label of the module that carries or last carried the container.
     pub(crate) module: Option<&'a str>,
+    /// A language model's cache of this size was found too small for it, bytes.
+    pub(crate) small_cache_bytes: Option<u64>,
 }
 
 /// What a node has to do, this decision's assignments included.
@@ -59,6 +61,7 @@ pub(crate) fn check<'a>(node: &'a NodeState, wanted: &Wanted<'a>, work: Work) ->
     let told = node.profile.as_deref().filter(|profile| !still_tries(profile, wanted));
     let processor = told.map(|profile| fits(profile, wanted)).transpose()?;
     owner(node, wanted)?;
+    cache(node, wanted)?;
     if !holds(node, wanted) {
         return Err(Refused::NotPresent { module: wanted.module });
     }
@@ -101,6 +104,17 @@ fn owner<'a>(node: &'a NodeState, wanted: &Wanted<'a>) -> Result<(), Refused<'a>
     match wanted.step.private_owner.as_deref() {
         Some(wanted) if has != Some(wanted) => Err(Refused::Owner { wanted, has }),
         _ => Ok(()),
+    }
+}
+
+/// Where a step was too large, no attempt brings anything, nor where no more is allowed.
+fn cache<'a>(node: &NodeState, wanted: &Wanted<'_>) -> Result<(), Refused<'a>> {
+    let has = node.profile.as_deref().and_then(|profile| profile.cache_bytes);
+    let as_small = has.zip(wanted.small_cache_bytes).is_some_and(|(has, small)| has <= small);
+    if as_small || wanted.step.too_large_for.contains(&node.id) {
+        Err(Refused::CacheTooSmall { has })
+    } else {
+        Ok(())
     }
 }
 

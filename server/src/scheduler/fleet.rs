@@ -75,6 +75,7 @@ fn profile(kind: &str) -> NodeProfile {
         hash_bytes_per_s: None,
         slots: 1,
         batch: 1,
+        cache_bytes: None,
         first_pass_model: None,
     }
 }
@@ -129,6 +130,7 @@ pub(crate) fn step(n: u8) -> StepState {
         container: container(),
         inputs: vec![InputState { size_bytes: 10_000, holders: vec![] }],
         failed_on: vec![],
+        too_large_for: vec![],
         alone: false,
         private_owner: None,
         remaining_s: 600.0,

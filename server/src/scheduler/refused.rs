@@ -38,6 +38,11 @@ pub enum Refused<'a> {
         /// The node's.
         has: Option<&'a str>,
     },
+    /// Its configuration does not allow so long a prompt and answer.
+    CacheTooSmall {
+        /// Bytes, if it says.
+        has: Option<u64>,
+    },
     /// The container is not on it.
     NotPresent {
         /// The label of the module that carries or last carried it.
@@ -92,8 +97,11 @@ pub enum Refused<'a> {
 impl Refused<'_> {
     /// Whether time alone cannot mend it: no reading, session or operator's word, only other hardware or software.
     pub fn is_final(&self) -> bool {
-        use Refused::{Accelerators, MemoryTotal, Owner, Removed, Runtime};
-        matches!(self, Removed | Runtime { .. } | Accelerators { .. } | MemoryTotal { .. } | Owner { .. })
+        use Refused::{Accelerators, CacheTooSmall, MemoryTotal, Owner, Removed, Runtime};
+        matches!(
+            self,
+            Removed | Runtime { .. } | Accelerators { .. } | MemoryTotal { .. } | Owner { .. } | CacheTooSmall { .. }
+        )
     }
 
     /// Whether it ends with the steps that the node has now.
@@ -109,6 +117,7 @@ impl Refused<'_> {
             Self::Accelerators { .. } => "accelerator not available",
             Self::MemoryTotal { .. } => "memory too small",
             Self::Owner { .. } => "private to another owner",
+            Self::CacheTooSmall { .. } => "cache of language models too small",
             Self::NotPresent { .. } => "container not present",
             Self::Admin(AdminState::Pending) => "node awaits approval",
             Self::Admin(AdminState::Draining) => "node draining",
@@ -141,6 +150,7 @@ impl Refused<'_> {
             Self::MemoryTotal { needs, has } => format!("{node}: needs {}, has {} in all", bytes(*needs), bytes(*has)),
             Self::MemoryNow { needs, has } => format!("{node}: needs {}, has {} free", bytes(*needs), bytes(*has)),
             Self::Owner { wanted, has } => format!("{node}: needs owner={wanted}, has {}", has.unwrap_or("no owner label")),
+            Self::CacheTooSmall { has: Some(has) } => format!("{node}: has {} for prompts and answers", bytes(*has)),
             Self::Gate(why) | Self::LightLoad(why) => format!("{node}: {why}"),
             Self::LightLong { why, seconds } => format!("{node}: {why}; would take {}", duration(*seconds)),
             Self::NotIdle { running } => format!("{node}: needs an idle node, has {running} at work"),
@@ -158,7 +168,7 @@ impl Refused<'_> {
             Self::Admin(_) | Self::NoSlots => 3,
             Self::Offline | Self::NoProfile => 4,
             Self::NotPresent { .. } => 5,
-            Self::Owner { .. } => 6,
+            Self::Owner { .. } | Self::CacheTooSmall { .. } => 6,
             Self::Runtime { .. } => 7,
             Self::MemoryTotal { .. } => 8,
             Self::Accelerators { .. } => 9,
@@ -177,6 +187,9 @@ impl Refused<'_> {
             Self::Accelerators { needs, .. } => format!("join a node that has {}", needs.join(" or ")),
             Self::MemoryTotal { needs, .. } => format!("join a node with {} of memory or more", bytes(*needs)),
             Self::Owner { wanted, .. } => format!("label {node} with owner={wanted} if it is theirs, or submit without privacy"),
+            Self::CacheTooSmall { .. } => {
+                format!("allow fewer tokens (max_tokens) or a shorter prompt, or raise workers.cache_bytes in the agent.toml of {node}")
+            }
             Self::NotPresent { module: Some(label) } => format!("plug the module {label} into {node}: it carries {container}"),
             Self::NotPresent { module: None } => format!("plug a module that carries {container} into {node}"),
             Self::Admin(AdminState::Pending) => format!("approve {node}"),

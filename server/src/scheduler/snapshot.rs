@@ -158,6 +158,9 @@ pub struct StepState {
     pub inputs: Vec<InputState>,
     /// Nodes on which it failed by its own doing: not again there while others are left.
     pub failed_on: Vec<NodeId>,
+    /// Nodes whose configuration does not allow it: never again there, nor where no more is allowed.
+    #[serde(default)]
+    pub too_large_for: Vec<NodeId>,
     /// Whether it may only run alone on a node.
     pub alone: bool,
     /// `Some(owner)`: only nodes with that owner label; the inner value is the submitter's.

@@ -129,6 +129,7 @@ fn machine(n: u32, kind: &Kind, present: &[Digest], rng: &mut ChaCha8Rng) -> Mac
         hash_bytes_per_s: claim(truth.hash_bytes_per_s),
         slots: 1,
         batch: 1,
+        cache_bytes: None,
         first_pass_model: None,
     };
     let state = NodeState {

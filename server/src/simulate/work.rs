@@ -107,6 +107,7 @@ impl Job {
             container: models[self.model].digest,
             inputs: vec![InputState { size_bytes: self.bytes_in() as u64, holders: vec![] }],
             failed_on: vec![],
+            too_large_for: vec![],
             alone: false,
             private_owner: None,
             remaining_s: 600.0,

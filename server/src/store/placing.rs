@@ -21,6 +21,8 @@ pub struct ReadyStep {
     pub inputs: Vec<(Name, TagRecord)>,
     /// Nodes on which it failed by its own doing.
     pub failed_on: Vec<NodeId>,
+    /// Nodes whose configuration does not allow it.
+    pub too_large_for: Vec<NodeId>,
     /// Whether there is evidence against it, so that it may only run alone.
     pub alone: bool,
     /// Priority of its request.

@@ -68,6 +68,7 @@ pub fn decisions(options: &DecisionOptions) -> anyhow::Result<Decisions> {
             container: digests[n as usize % digests.len()],
             inputs: vec![InputState { size_bytes: 4_000, holders: vec![NodeId::from_parts(0, [0; 10])] }],
             failed_on: vec![],
+            too_large_for: vec![],
             alone: false,
             private_owner: None,
             remaining_s: 600.0,

@@ -40,6 +40,7 @@ the_tree_keeps! {
     no_lint_is_allowed_away: rules::honesty::no_allow;
     links_lead_somewhere: rules::documents::links;
     fault_codes_are_real_and_explained: rules::documents::fault_codes;
+    json_documents_are_described: rules::documents::document_fields;
     top_level_folders_are_drawn: rules::house::top_level;
     no_file_is_large: rules::house::no_large_files;
     no_file_names_one_machine: rules::house::no_machine_paths;

@@ -103,10 +103,76 @@ impl Drop for Yielding<'_> {
     }
 }
 
-/// What a container takes in memory: what its manifest says, and at least its model's file.
-fn needed_bytes(installed: &Installed) -> u64 {
-    let file = installed.source.model().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |meta| meta.len());
-    installed.container.manifest.needs.memory_bytes.max(file)
+/// Who wants to be in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Wants {
+    pub(super) digest: Digest,
+    /// For people.
+    pub(super) name: String,
+    /// What it will take.
+    pub(super) bytes: u64,
+}
+
+impl Wants {
+    /// A container takes what its manifest says, and at least its model's file.
+    pub(super) fn of(installed: &Installed) -> Self {
+        let file = installed.source.model().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |meta| meta.len());
+        let manifest = &installed.container.manifest;
+        let bytes = manifest.needs.memory_bytes.max(file);
+        Self { digest: installed.container.digest, name: manifest.reference().to_string(), bytes }
+    }
+}
+
+/// There is no room for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRoom {
+    /// There never is.
+    #[error(
+        "{name} needs {needs} bytes of memory and all containers of this node together may have {limit}; raise workers.memory_bytes in \
+         its agent.toml"
+    )]
+    Limit {
+        /// Who wants it.
+        name: String,
+        /// Bytes it needs.
+        needs: u64,
+        /// Bytes there are for all.
+        limit: u64,
+    },
+    /// Not while others are pinned.
+    #[error(
+        "{name} needs {needs} bytes of memory; of the {limit} that containers may have on this node {pinned} are pinned: unpin one, or \
+         raise workers.memory_bytes in its agent.toml"
+    )]
+    Pinned {
+        /// Who wants it.
+        name: String,
+        /// Bytes it needs.
+        needs: u64,
+        /// Bytes there are for all.
+        limit: u64,
+        /// Bytes of those that are pinned.
+        pinned: u64,
+    },
+    /// Not just now.
+    #[error(
+        "{name} needs {needs} bytes of memory, and of the {limit} that containers may have on this node too many are in use now; ask \
+         again later, or raise workers.memory_bytes in its agent.toml"
+    )]
+    InUse {
+        /// Who wants it.
+        name: String,
+        /// Bytes it needs.
+        needs: u64,
+        /// Bytes there are for all.
+        limit: u64,
+    },
+}
+
+impl From<NoRoom> for RunFailure {
+    fn from(no_room: NoRoom) -> Self {
+        Self::new(FailureClass::LoadFailed, no_room.to_string())
+    }
 }
 
 impl State {
@@ -141,9 +207,10 @@ impl State {
 }
 
 impl Pool {
-    /// Waits until there is room for a container, and makes it; what it will take is reserved while the value lives.
-    pub(super) async fn room_for(&self, installed: &Installed) -> Result<Coming<'_>, RunFailure> {
-        let (needs, limit) = (needed_bytes(installed), self.options.memory_bytes);
+    /// Waits until there is room for a container, at most for as long as it has patience, and makes it; what it will take is reserved
+    /// while the value lives.
+    pub(super) async fn room_for(&self, wants: &Wants, patience: Option<Duration>) -> Result<Coming<'_>, NoRoom> {
+        let (Wants { digest, name, bytes: needs }, limit) = (wants.clone(), self.options.memory_bytes);
         let (start, mut yielding) = (Instant::now(), Yielding::default());
         loop {
             let room = {
@@ -151,31 +218,21 @@ impl Pool {
                 let room = make_room(&state.held(&HashMap::new()), needs, limit);
                 if let Room::Now(leaving) = &room {
                     leaving.iter().for_each(|digest| self.let_go(&mut state, digest));
-                    state.coming.push((installed.container.digest, needs));
+                    state.coming.push((digest, needs));
                 }
                 room
             };
-            let name = installed.container.manifest.reference();
             match room {
                 Room::Now(leaving) => {
                     if !leaving.is_empty() {
                         tracing::info!(container = %name, left = leaving.len(), "others left memory to make room");
                     }
-                    return Ok(Coming { pool: self, digest: installed.container.digest, bytes: needs });
+                    return Ok(Coming { pool: self, digest, bytes: needs });
                 }
-                Room::Never { .. } if needs > limit => {
-                    let why = format!(
-                        "{name} needs {needs} bytes of memory and all containers of this node together may have {limit}; raise \
-                         workers.memory_bytes in its agent.toml"
-                    );
-                    return Err(RunFailure::new(FailureClass::LoadFailed, why));
-                }
-                Room::Never { pinned } => {
-                    let why = format!(
-                        "{name} needs {needs} bytes of memory; of the {limit} that containers may have on this node {pinned} are \
-                         pinned: unpin one, or raise workers.memory_bytes in its agent.toml"
-                    );
-                    return Err(RunFailure::new(FailureClass::LoadFailed, why));
+                Room::Never { .. } if needs > limit => return Err(NoRoom::Limit { name, needs, limit }),
+                Room::Never { pinned } => return Err(NoRoom::Pinned { name, needs, limit, pinned }),
+                Room::Later(_) if patience.is_some_and(|patience| start.elapsed() >= patience) => {
+                    return Err(NoRoom::InUse { name, needs, limit });
                 }
                 Room::Later(order) if start.elapsed() >= PATIENCE && yielding.pool.is_none() => {
                     self.state().yielding.extend(order.iter().copied());

@@ -46,6 +46,29 @@ fn a_runtime_that_is_still_being_tried_is_waited_for() {
     assert!(cannot(false) && !cannot(true), "what may come is waited for, what is missing is said");
 }
 
+/// A step that was too large for one node's cache goes where more is allowed, and ends at once where nobody allows more.
+#[test]
+fn what_does_not_fit_a_cache_goes_to_a_larger_one_or_ends() {
+    let with = |n, bytes| with_profile(node(n), |profile| profile.cache_bytes = bytes);
+    let small = [with(1, Some(MIB)), with(2, Some(MIB)), with(3, Some(MIB / 2))];
+    let too_large = |n: u32| StepState { too_large_for: vec![node_id(n)], ..step(1) };
+    let larger = [small.to_vec(), vec![with(4, Some(2 * MIB))]].concat();
+    assert_eq!(placed(&snapshot(larger.clone(), vec![too_large(1)])), [Some("n4".into())]);
+    assert_eq!(placed(&snapshot(larger, vec![too_large(3)])).len(), 1, "the others have more than the third");
+    let silent = [small.to_vec(), vec![with(5, None)]].concat();
+    assert_eq!(placed(&snapshot(silent, vec![too_large(1)])), [Some("n5".into())], "who says nothing is tried");
+    let decision = decided(&snapshot(small.to_vec(), vec![too_large(1)]));
+    let [Action::CannotPlace { fault, .. }] = &decision.actions[..] else {
+        panic!("{decision:?}")
+    };
+    assert!(fault.problem.contains("cache of language models too small"), "{fault}");
+    assert!(fault.remedy.contains("workers.cache_bytes") && fault.remedy.contains("max_tokens"), "{fault}");
+    assert!(
+        decision.report[0].view.refusals[0].examples[0].contains("has 1.0 MiB for prompts and answers"),
+        "{decision:?}"
+    );
+}
+
 #[test]
 fn each_hard_filter_refuses_with_its_reason_and_figure() {
     let short = with_profile(node(1), |p| p.hardware.memory.host_bytes = Some(256 * MIB));

@@ -131,6 +131,7 @@ pub(crate) async fn nodes_are_what_they_last_said(make: Make) {
         hash_bytes_per_s: None,
         slots: 2,
         batch: 1,
+        cache_bytes: Some(1 << 30),
         first_pass_model: None,
     };
     ground.store.put_profile(node.id, &profile).await.unwrap();

@@ -11,6 +11,7 @@ use ouro_common::id::{Digest, Name, NodeId, RequestId};
 use ouro_common::plan::Step;
 use ouro_common::step::{BlameRow, FailureClass, StepState};
 use rusqlite::{Row, params};
+use std::collections::BTreeSet;
 
 /// A step as it stands.
 #[derive(Debug, Clone)]
@@ -151,9 +152,10 @@ impl Asked {
 /// The step with everything placing it needs.
 pub(super) fn ready_step(db: &Db<'_>, row: StepRow, asked: Asked) -> Outcome<ReadyStep> {
     let history = row.history(db)?;
-    let mut failed_on: Vec<NodeId> = history.iter().filter(|h| h.class.counts_against_step()).map(|h| h.node).collect();
-    failed_on.sort_unstable();
-    failed_on.dedup();
+    let nodes = |counts: fn(FailureClass) -> bool| -> Vec<NodeId> {
+        let nodes: BTreeSet<NodeId> = history.iter().filter(|h| counts(h.class)).map(|h| h.node).collect();
+        nodes.into_iter().collect()
+    };
     Ok(ReadyStep {
         inputs: tags::inputs_of(db, row.request, row.plan, &row.step.id, false)?,
         followers: chains::after(db, &row)?,
@@ -161,7 +163,8 @@ pub(super) fn ready_step(db: &Db<'_>, row: StepRow, asked: Asked) -> Outcome<Rea
         request: row.request,
         plan: row.plan,
         expected_epoch: row.epochs,
-        failed_on,
+        failed_on: nodes(FailureClass::counts_against_step),
+        too_large_for: nodes(|class| class == FailureClass::DoesNotFit),
         alone: history.iter().any(|h| h.evidence.is_some()),
         priority: asked.priority,
         age: asked.age,

@@ -1,4 +1,5 @@
-//! The documents say what is true: their links lead somewhere, and their fault codes are the code's.
+//! The documents say what is true: their links lead somewhere, their fault codes are the code's, and what is printed as JSON is
+//! described.
 
 use crate::{Tree, Violation};
 
@@ -81,6 +82,52 @@ fn codes(text: &str) -> impl Iterator<Item = (usize, String)> {
     text.lines().enumerate().flat_map(of_line)
 }
 
+/// Where what `--output json` prints is described.
+const FIELDS: &str = "docs/documents.md";
+/// What of the tree such documents are made of.
+const DOCUMENTS: [&str; 4] = ["common/src/document", "common/src/device/profile.rs", "agent/src/local_api/status.rs", "cli/src"];
+
+/// Every field of a JSON document stands in the document about them, and every schema that `ouroctl` prints.
+pub fn document_fields(tree: &Tree) -> Vec<Violation> {
+    let described = tree.file(FIELDS).map_or("", |file| file.text());
+    let remedy = "say in docs/documents.md what it holds";
+    let mut found = vec![];
+    for (file, rust) in tree.rust().filter(|(file, _)| DOCUMENTS.iter().any(|place| file.is_in(place)) && !file.is_in_tests()) {
+        let lines: Vec<&str> = file.text().lines().collect();
+        let missing = fields(&lines, &rust.code).into_iter().filter(|(_, name)| !described.contains(&format!("`{name}`")));
+        found.extend(missing.map(|(line, name)| Violation::at(&file.path, line, format!("the field {name} is described nowhere"), remedy)));
+        let schemas = rust.literals.iter().filter(|(_, text)| text.starts_with("ouroboros.") && text.ends_with("/1"));
+        let missing = schemas.filter(|(_, text)| !described.contains(&format!("`{text}`")));
+        found.extend(
+            missing.map(|(line, text)| Violation::at(&file.path, *line, format!("the schema {text} is described nowhere"), remedy)),
+        );
+    }
+    found
+}
+
+/// The fields of structs that are written as JSON, by their names there, with their lines.
+fn fields(lines: &[&str], code: &[String]) -> Vec<(usize, String)> {
+    let (mut found, mut serialised, mut inside, mut renamed) = (vec![], false, false, None);
+    for (index, (line, code)) in lines.iter().zip(code).enumerate() {
+        let (line, code) = (line.trim(), code.trim());
+        if code.starts_with("#[derive(") {
+            serialised = code.contains("Serialize");
+        } else if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
+            renamed = rest.split('"').next().map(String::from);
+        } else if inside {
+            inside = code != "}";
+            let name = code.split(':').next().unwrap_or_default().rsplit(' ').next().unwrap_or_default();
+            if inside && !code.starts_with('#') && code.contains(':') {
+                found.push((index + 1, renamed.take().unwrap_or_else(|| name.to_string())));
+            }
+        } else if code.contains("struct ") || code.contains("enum ") {
+            inside = serialised && code.contains("struct ") && code.ends_with('{');
+            serialised = false;
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +154,15 @@ mod tests {
         let clean = [(CODES, &*source), (CODE_TABLE, &*table)];
         let strange = format!("\n{}", code(9));
         assert_catches(fault_codes, &clean, &[(CODES, &source), ("README.md", &strange)], &["README.md:2", "docs/operations.md:0"]);
+    }
+
+    #[test]
+    fn fields_and_schemas_that_nobody_describes_are_caught() {
+        let source = "#[derive(Debug, Serialize)]\npub struct A {\n    /// Which.\n    pub id: u32,\n    #[serde(rename = \"in\")]\n    pub inputs: u8,\n}\n\
+                      pub struct B {\n    pub hidden: u8,\n}\nconst S: &str = \"ouroboros.a/1\";\n";
+        let clean = [("common/src/document/a.rs", source), (FIELDS, "`ouroboros.a/1`: `id`, `in`")];
+        let planted = [("common/src/document/a.rs", source), (FIELDS, "`id`, `inputs`")];
+        let places = ["common/src/document/a.rs:6", "common/src/document/a.rs:11"];
+        assert_catches(document_fields, &clean, &planted, &places);
     }
 }
