@@ -8,6 +8,7 @@ use super::class::Class;
 use ouro_common::container::Runtime;
 use ouro_common::id::{Digest, NodeId};
 use ouro_common::mfpi::{ActualPhases, Residuals, Terms};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Nodes whose word counts for their class; of more, the latest.
@@ -61,12 +62,11 @@ impl Lessons {
         let mut known = self.own.get(&node).cloned().unwrap_or_default();
         let mut apart: HashMap<Runtime, Residuals> = HashMap::new();
         for (container, runtime) in offers {
-            if !known.contains_key(&container) {
-                let apart = apart.entry(runtime).or_insert_with(|| self.apart(node, class, runtime));
-                let begin = self.beginning(apart, class, &container);
-                if begin != Residuals::default() {
-                    known.insert(container, begin);
-                }
+            let Entry::Vacant(unmet) = known.entry(container) else { continue };
+            let apart = apart.entry(runtime).or_insert_with(|| self.apart(node, class, runtime));
+            let begin = self.beginning(apart, class, &container);
+            if begin != Residuals::default() {
+                unmet.insert(begin);
             }
         }
         known
