@@ -9,6 +9,7 @@ pub(crate) use activations::Activations;
 pub(crate) use format::Format;
 #[cfg(test)]
 pub(crate) use format::half_to_f32;
+pub(crate) use prefetch::ask_for;
 
 mod activations;
 #[cfg(target_arch = "aarch64")]

@@ -47,6 +47,21 @@ impl MappedFile {
     }
 }
 
+#[cfg(all(test, target_os = "linux"))]
+impl MappedFile {
+    /// Whether little of it is in memory.
+    pub(crate) fn is_cold(&self) -> bool {
+        huge::is_cold(&self.0)
+    }
+
+    /// Asks the kernel to keep nothing of a file that is on the disk already.
+    pub(crate) fn forget(file: &File) {
+        use std::os::fd::AsRawFd as _;
+        // SAFETY: the descriptor is open; the call only advises.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    }
+}
+
 impl Deref for MappedFile {
     type Target = [u8];
 
@@ -155,23 +170,19 @@ mod tests {
         file.write_all(b"end").unwrap();
         file.sync_all().unwrap();
         #[cfg(target_os = "linux")]
-        {
-            use std::os::fd::AsRawFd as _;
-            // SAFETY: the descriptor is open; the call only advises.
-            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-        }
+        MappedFile::forget(&file);
         let map = MappedFile::new(&file).unwrap();
         map.read_ahead();
         #[cfg(target_os = "linux")]
         for _ in 0..1000 {
             // On a file system that is memory itself nothing was ever cold.
-            if !huge::is_cold(&map.0) {
+            if !map.is_cold() {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         #[cfg(target_os = "linux")]
-        assert!(!huge::is_cold(&map.0), "nobody read the file");
+        assert!(!map.is_cold(), "nobody read the file");
         assert!(map.chunks_exact(line.len()).all(|chunk| chunk == line) && map.ends_with(b"end"));
     }
 

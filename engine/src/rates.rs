@@ -3,6 +3,8 @@
 //! Each is compiled for what the processor can do, as the crate itself is built for its oldest. They stand here, beside the
 //! kernels of inference, because this crate is optimised in every profile: unoptimised, they would measure the compiler.
 
+use crate::pool::Pool;
+
 /// Rows, columns and depth of the product: its operands stay in the second-level cache.
 const SIZE: usize = 192;
 /// Rows and columns of the register tile.
@@ -34,6 +36,10 @@ macro_rules! dispatch {
 dispatch!(
     /// Reads everything once.
     fn sum(values: &[f64]) -> f64, sum_generic, sum_avx2
+);
+dispatch!(
+    /// Reads all whole groups of eight bytes once.
+    fn sum_of_bytes(bytes: &[u8]) -> u64, sum_of_bytes_generic, sum_of_bytes_avx2
 );
 dispatch!(
     /// `a = b + s·c`.
@@ -83,6 +89,19 @@ fn sum_generic(values: &[f64]) -> f64 {
     sums.iter().sum()
 }
 
+/// The same with whole numbers, which may begin anywhere.
+#[inline(always)]
+fn sum_of_bytes_generic(bytes: &[u8]) -> u64 {
+    let mut sums = [0u64; 32];
+    let (chunks, rest) = bytes.as_chunks::<8>().0.as_chunks::<32>();
+    for chunk in chunks {
+        for (sum, bytes) in sums.iter_mut().zip(chunk) {
+            *sum = sum.wrapping_add(u64::from_le_bytes(*bytes));
+        }
+    }
+    sums.iter().copied().chain(rest.iter().map(|bytes| u64::from_le_bytes(*bytes))).fold(0, u64::wrapping_add)
+}
+
 #[inline(always)]
 fn triad_generic(a: &mut [f64], b: &[f64], c: &[f64], s: f64) {
     for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
@@ -108,6 +127,20 @@ fn multiply_generic(a: &[f32], b: &[f32], c: &mut [f32], fused: impl Fn(f32, f32
             }
         }
     }
+}
+
+/// Bytes that a thread reads at a time of what all threads read together: whole pages, and short beside the whole.
+const PART_BYTES: usize = 256 << 10;
+
+/// Reads everything once with the threads that multiply matrices, each through a stretch of its own as there: what products with
+/// these weights would take if arithmetic took nothing.
+pub fn read_by_all(weights: &[&[u8]]) {
+    let parts: Vec<&[u8]> = weights.iter().flat_map(|bytes| bytes.chunks(PART_BYTES)).collect();
+    Pool::of_process().each(parts.len(), 1, &|range| {
+        for part in &parts[range] {
+            std::hint::black_box(sum_of_bytes(part));
+        }
+    });
 }
 
 /// A small matrix product with its operands.
@@ -139,6 +172,9 @@ mod tests {
     #[test]
     fn the_loops_compute_what_they_say() {
         assert_eq!(sum(&vec![0.5; 64 * 10]), 320.0);
+        let mut bytes = vec![0; 8 * 71 + 3];
+        bytes.iter_mut().skip(1).step_by(8).for_each(|byte| *byte = 2);
+        assert_eq!(sum_of_bytes(&bytes), 71 * 512);
         let mut a = vec![0.0; 4];
         triad(&mut a, &[1.0; 4], &[2.0; 4], 3.0);
         assert_eq!(a, [7.0; 4]);

@@ -3,6 +3,9 @@
 //! Tokens are arbitrary, so that a file needs no tokenizer. Each figure stands for wall time and for processor time: on a busy
 //! machine only the second says something about the program.
 
+mod reading;
+
+use self::reading::Reading;
 use super::{ChildArgs, in_child, print, refused};
 use crate::sensing::bandwidth;
 use crate::sensing::host_root::HostRoot;
@@ -77,6 +80,12 @@ struct Figures {
     context_cache_bytes: u64,
     /// What the machine's memory gives one thread, or all, as this runs with one or more.
     read_bytes_per_s: Option<f64>,
+    /// What the same threads read of the weights when they only add them up, where they lie; the best of before and after each
+    /// decoding.
+    weights_read_bytes_per_s: Option<f64>,
+    /// How fast decoding reads them and the context's keys and values, of the mean of right before and right after; the median of
+    /// the repetitions.
+    decode_read_share: Option<f64>,
     /// Load of the machine before and after, one minute's mean.
     load_before: Option<f64>,
     load_after: Option<f64>,
@@ -157,14 +166,18 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let (mut prefill, mut decode) = (Rate::default(), Rate::default());
     let (mut first_token_s, mut resident_bytes) = (None, None);
     let mut batches: Vec<Batch> = vec![];
+    let mut reading = Reading::default();
+    let context_bytes = decoder.config().cache_bytes_per_token() as f64 * (prompt_tokens as f64 + decode_tokens as f64 / 2.0);
     for _ in 0..args.repeat {
         let mut session = decoder.session(prompt_tokens + decode_tokens);
         let feed = |session: &mut Session<'_>, ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(refused);
         prefill = better(prefill, rate(prompt_tokens, || feed(&mut session, &ids))?);
         first_token_s.get_or_insert_with(|| started.elapsed().as_secs_f64());
         let beginning = session.sequence().clone();
+        let before = reading.pass(&decoder);
         let decoding = rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&mut session, &[token(&decoder, i)])))?;
         decode = better(decode, decoding);
+        reading.note(before, decoding.per_s, context_bytes, &decoder);
         resident_bytes = resident_bytes.or_else(|| crate::sensing::resident::resident_bytes(&host, "self"));
         for (index, &size) in args.batch.iter().enumerate() {
             let measured = batch(&decoder, &beginning, size, args.decode)?;
@@ -190,6 +203,8 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         resident_bytes,
         context_cache_bytes: decoder.config().cache_bytes_per_token() * tokens,
         read_bytes_per_s: bandwidth::measure().map(|a| if threads == 1 { a.one_thread } else { a.all_threads }.read_bytes_per_s),
+        weights_read_bytes_per_s: reading.best,
+        decode_read_share: reading.share(),
         load_before,
         load_after: load(&host),
     })
@@ -220,6 +235,12 @@ fn table(f: &Figures) -> String {
                 .map_or_else(unknown, |r| format!("{}, up to {} of it context", gib(r), gib(f.context_cache_bytes))),
         ),
         ("memory read", f.read_bytes_per_s.map_or_else(unknown, |b| format!("{:.1} GB/s", b / 1e9))),
+        (
+            "weights read",
+            f.weights_read_bytes_per_s
+                .zip(f.decode_read_share)
+                .map_or_else(unknown, |(b, share)| format!("{:.1} GB/s by adding them up; decoding reads {share:.2} of that", b / 1e9)),
+        ),
         ("load of the machine", format!("{} before, {} after", load(f.load_before), load(f.load_after))),
     ]
     .map(|(name, value)| (name.to_string(), value))

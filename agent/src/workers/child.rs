@@ -27,6 +27,7 @@ pub struct WorkerArgs {
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
     let mut out = take_stdout()?;
     sandbox::enter(args.parent, args.address_space_bytes)?;
+    sandbox::come_second();
     Ok(serve(BufReader::new(io::stdin()), &mut out)?)
 }
 

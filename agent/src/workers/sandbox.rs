@@ -45,11 +45,14 @@ pub(crate) fn enter(parent: u32, address_space_bytes: Option<u64>) -> Result<(),
         let maximum = getrlimit(Resource::As).maximum;
         setrlimit(Resource::As, Rlimit { current: Some(bytes), maximum }).map_err(system("the address space limit"))?;
     }
-    // Steps must not starve the machine's owner; that they run a little later is no error.
-    let _ = rustix::process::nice(5);
     rustix::thread::set_no_new_privs(true).map_err(system("no new privileges"))?;
     apply_filter(&filter()?)?;
     Ok(())
+}
+
+/// Lets what the machine's owner does come first: steps must not starve it. That they run at ordinary priority is no error.
+pub(crate) fn come_second() {
+    let _ = rustix::process::nice(5);
 }
 
 fn filter() -> Result<BpfProgram, SandboxError> {

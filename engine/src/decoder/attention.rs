@@ -5,7 +5,9 @@
 
 use super::cache::{PAGE, Page};
 use super::halves::to_single;
-use super::vectors::{LANES, compiled, exponential, multiply_add};
+use super::instructions::{Instructions, LANES, compiled};
+use super::vectors::{exponential, multiply_add};
+use crate::kernels::ask_for;
 
 /// Queries that read a page together.
 pub(super) const TOGETHER: usize = 4;
@@ -21,56 +23,100 @@ pub(super) struct View<'a> {
     pub(super) width: usize,
 }
 
-/// The scores of `T` queries with a page's keys.
+/// The scores of `T` queries with a page's keys: the even dimensions' and the odd ones' beside each other, as a sum waits for the one
+/// before it.
 #[inline(always)]
-fn scores<const FUSED: bool, const T: usize>(queries: &[f32], width: usize, page: Page<'_>) -> [[f32; PAGE]; T] {
-    let mut sums = [[0.0_f32; PAGE]; T];
-    for (dimension, keys) in page.keys.as_chunks::<PAGE>().0.iter().enumerate() {
-        let mut single = [0.0_f32; PAGE];
-        for i in 0..PAGE {
-            single[i] = to_single(keys[i]);
-        }
-        for (t, sums) in sums.iter_mut().enumerate() {
-            let query = queries[t * width + dimension];
-            for i in 0..PAGE {
-                sums[i] = multiply_add::<FUSED>(query, single[i], sums[i]);
+fn scores<I: Instructions, const T: usize>(queries: &[f32], width: usize, page: Page<'_>, next: Page<'_>) -> [[f32; PAGE]; T] {
+    let mut sums = [[[0.0_f32; PAGE]; 2]; T];
+    let (pairs, rest) = page.keys.as_chunks::<PAGE>().0.as_chunks::<2>();
+    for (index, pair) in pairs.iter().enumerate() {
+        for (odd, keys) in pair.iter().enumerate() {
+            ask_for_numbers(next.keys, (2 * index + odd) * PAGE, PAGE);
+            let keys = page_of_singles::<I>(keys);
+            for (t, sums) in sums.iter_mut().enumerate() {
+                add_times::<I>(queries[t * width + 2 * index + odd], &keys, &mut sums[odd]);
             }
         }
     }
-    sums
+    if let [keys] = rest {
+        let keys = page_of_singles::<I>(keys);
+        for (t, sums) in sums.iter_mut().enumerate() {
+            add_times::<I>(queries[t * width + width - 1], &keys, &mut sums[0]);
+        }
+    }
+    let mut scores = [[0.0; PAGE]; T];
+    for (scores, [even, odd]) in scores.iter_mut().zip(&sums) {
+        for i in 0..PAGE {
+            scores[i] = even[i] + odd[i];
+        }
+    }
+    scores
 }
 
-/// Adds the values of a page, each times its share, to `T` outputs.
+/// Asks memory for `count` numbers from `first` on, before they are wanted.
 #[inline(always)]
-fn mix<const FUSED: bool, const T: usize>(shares: &[[f32; PAGE]; T], slots: std::ops::Range<usize>, page: Page<'_>, out: &mut [f32]) {
+fn ask_for_numbers(numbers: &[u16], first: usize, count: usize) {
+    ask_for(numbers.as_ptr().wrapping_add(first).cast(), count * size_of::<u16>());
+}
+
+#[inline(always)]
+fn page_of_singles<I: Instructions>(halves: &[u16; PAGE]) -> [f32; PAGE] {
+    let mut singles = [0.0; PAGE];
+    for (to, halves) in singles.as_chunks_mut::<LANES>().0.iter_mut().zip(halves.as_chunks::<LANES>().0) {
+        *to = I::singles(halves);
+    }
+    singles
+}
+
+#[inline(always)]
+fn add_times<I: Instructions>(factor: f32, numbers: &[f32; PAGE], sums: &mut [f32; PAGE]) {
+    for i in 0..PAGE {
+        sums[i] = multiply_add::<I>(factor, numbers[i], sums[i]);
+    }
+}
+
+/// Adds the values of a page, each times its share, to `T` outputs: `N` times sixteen dimensions at a time.
+#[inline(always)]
+fn mix<I: Instructions, const T: usize, const N: usize>(
+    shares: &[[f32; PAGE]; T],
+    slots: std::ops::Range<usize>,
+    [page, next]: [Page<'_>; 2],
+    from: usize,
+    out: &mut [f32],
+) -> usize {
     let width = out.len() / T;
-    let mut start = 0;
-    while start + LANES <= width {
-        let mut sums = [[0.0_f32; LANES]; T];
+    let mut start = from;
+    while start + N * LANES <= width {
+        let mut sums = [[[0.0_f32; LANES]; N]; T];
         for (t, sums) in sums.iter_mut().enumerate() {
-            sums.copy_from_slice(&out[t * width + start..][..LANES]);
+            let row = &out[t * width + start..][..N * LANES];
+            sums.iter_mut().zip(row.as_chunks::<LANES>().0).for_each(|(sums, row)| *sums = *row);
         }
         for slot in slots.clone() {
-            let Some((values, _)) = page.values[slot * width + start..].split_first_chunk::<LANES>() else {
-                continue;
-            };
-            let mut single = [0.0_f32; LANES];
-            for i in 0..LANES {
-                single[i] = to_single(values[i]);
-            }
-            for (sums, shares) in sums.iter_mut().zip(shares) {
-                for i in 0..LANES {
-                    sums[i] = multiply_add::<FUSED>(shares[slot], single[i], sums[i]);
+            let values = &page.values[slot * width + start..][..N * LANES];
+            ask_for_numbers(next.values, slot * width + start, N * LANES);
+            for (n, values) in values.as_chunks::<LANES>().0.iter().enumerate() {
+                let single = I::singles(values);
+                for (sums, shares) in sums.iter_mut().zip(shares) {
+                    for i in 0..LANES {
+                        sums[n][i] = multiply_add::<I>(shares[slot], single[i], sums[n][i]);
+                    }
                 }
             }
         }
         for (t, sums) in sums.iter().enumerate() {
-            out[t * width + start..][..LANES].copy_from_slice(sums);
+            out[t * width + start..][..N * LANES].copy_from_slice(sums.as_flattened());
         }
-        start += LANES;
+        start += N * LANES;
     }
+    start
+}
+
+/// The same for the last dimensions, fewer than sixteen.
+fn mix_rest<const T: usize>(shares: &[[f32; PAGE]; T], slots: std::ops::Range<usize>, page: Page<'_>, from: usize, out: &mut [f32]) {
+    let width = out.len() / T;
     for (t, shares) in shares.iter().enumerate() {
-        for dimension in start..width {
+        for dimension in from..width {
             for slot in slots.clone() {
                 out[t * width + dimension] += shares[slot] * to_single(page.values[slot * width + dimension]);
             }
@@ -78,8 +124,31 @@ fn mix<const FUSED: bool, const T: usize>(shares: &[[f32; PAGE]; T], slots: std:
     }
 }
 
+/// All numbers as one: of what stands sixteen apart first, then eight, four, two and one.
 #[inline(always)]
-fn attend_some<const FUSED: bool, const T: usize>(queries: &[f32], view: View<'_>, out: &mut [f32]) {
+fn folded(numbers: &[f32; PAGE], first: f32, of_two: impl Fn(f32, f32) -> f32) -> f32 {
+    // An array of its own for each width: parts of one would be written to memory and read again.
+    let (mut sixteen, mut eight, mut four) = ([0.0; 16], [0.0; 8], [0.0; 4]);
+    for i in 0..16 {
+        sixteen[i] = of_two(numbers[i], numbers[i + 16]);
+    }
+    for i in 0..8 {
+        eight[i] = of_two(sixteen[i], sixteen[i + 8]);
+    }
+    for i in 0..4 {
+        four[i] = of_two(eight[i], eight[i + 4]);
+    }
+    of_two(first, of_two(of_two(four[0], four[2]), of_two(four[1], four[3])))
+}
+
+/// What is no number is not looked at: the decoder refuses it at its output.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+#[inline(always)]
+fn attend_some<I: Instructions, const T: usize>(queries: &[f32], view: View<'_>, out: &mut [f32]) {
     let width = view.width;
     let first = view.seen.iter().map(|seen| seen.0).min().unwrap_or_default();
     let last = view.seen.iter().map(|seen| seen.1).max().unwrap_or_default();
@@ -87,13 +156,17 @@ fn attend_some<const FUSED: bool, const T: usize>(queries: &[f32], view: View<'_
     out.fill(0.0);
     for (index, page) in view.pages.iter().enumerate().take(last / PAGE + 1).skip(first / PAGE) {
         let start = index * PAGE;
-        let mut shares = scores::<FUSED, T>(queries, width, *page);
+        // The page after this one is asked for meanwhile: it lies elsewhere, and the processor would begin to read ahead late.
+        let next = *view.pages.get(index + 1).unwrap_or(page);
+        let mut shares = scores::<I, T>(queries, width, *page, next);
         for (t, shares) in shares.iter_mut().enumerate() {
             let (from, to) = view.seen[t];
-            for (slot, score) in shares.iter_mut().enumerate() {
-                *score = if (from..=to).contains(&(start + slot)) { *score } else { f32::NEG_INFINITY };
+            if start < from || start + PAGE > to + 1 {
+                for (slot, score) in shares.iter_mut().enumerate() {
+                    *score = if (from..=to).contains(&(start + slot)) { *score } else { f32::NEG_INFINITY };
+                }
             }
-            let peak = shares.iter().copied().fold(most[t], f32::max);
+            let peak = folded(shares, most[t], larger);
             if peak == f32::NEG_INFINITY {
                 shares.fill(0.0);
                 continue;
@@ -109,15 +182,18 @@ fn attend_some<const FUSED: bool, const T: usize>(queries: &[f32], view: View<'_
                 for score in &mut below {
                     *score -= peak;
                 }
-                let powers = exponential::<FUSED>(below);
+                let powers = exponential::<I>(below);
                 for i in 0..LANES {
                     share[i] = if share[i] == f32::NEG_INFINITY { 0.0 } else { powers[i] };
                 }
             }
-            totals[t] += shares.iter().sum::<f32>();
+            totals[t] += folded(shares, 0.0, |a, b| a + b);
         }
         let slots = first.saturating_sub(start)..(last + 1 - start).min(PAGE);
-        mix::<FUSED, T>(&shares, slots, *page, out);
+        // One query alone leaves registers for more dimensions.
+        let done = if T == 1 { mix::<I, T, 4>(&shares, slots.clone(), [*page, next], 0, out) } else { 0 };
+        let done = mix::<I, T, 1>(&shares, slots.clone(), [*page, next], done, out);
+        mix_rest(&shares, slots, *page, done, out);
     }
     for (out, total) in out.chunks_exact_mut(width).zip(totals) {
         let scale = 1.0 / total;
@@ -126,7 +202,7 @@ fn attend_some<const FUSED: bool, const T: usize>(queries: &[f32], view: View<'_
 }
 
 #[inline(always)]
-fn attend_all<const FUSED: bool>(queries: &[f32], view: View<'_>, out: &mut [f32]) {
+fn attend_all<I: Instructions>(queries: &[f32], view: View<'_>, out: &mut [f32]) {
     let width = view.width;
     let mut at = 0;
     while at < view.seen.len() {
@@ -134,9 +210,9 @@ fn attend_all<const FUSED: bool>(queries: &[f32], view: View<'_>, out: &mut [f32
         let some = View { seen: &view.seen[at..at + count], ..view };
         let range = at * width..(at + count) * width;
         if count == TOGETHER {
-            attend_some::<FUSED, TOGETHER>(&queries[range.clone()], some, &mut out[range]);
+            attend_some::<I, TOGETHER>(&queries[range.clone()], some, &mut out[range]);
         } else {
-            attend_some::<FUSED, 1>(&queries[range.clone()], some, &mut out[range]);
+            attend_some::<I, 1>(&queries[range.clone()], some, &mut out[range]);
         }
         at += count;
     }

@@ -173,10 +173,10 @@ impl Layer {
         })
     }
 
-    /// Whether all of its matrices stay in the file.
-    pub(super) fn is_mapped(&self) -> bool {
-        let several = self.query_key_value.iter().chain(&self.gate_up).map(|(matrix, _)| matrix);
-        several.chain([&self.attention_output, &self.down]).all(Matrix::is_mapped)
+    /// Its matrices, in the order of their use.
+    pub(super) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        let attention = self.query_key_value.iter().map(|(matrix, _)| matrix).chain([&self.attention_output]);
+        attention.chain(self.gate_up.iter().map(|(matrix, _)| matrix)).chain([&self.down])
     }
 
     /// Turns the rows of `x` into the block's output; their keys and values join the sequences' pages.

@@ -199,6 +199,14 @@ impl Matrix {
         Ok(())
     }
 
+    /// What a product with it reads, if it stays in its file.
+    pub(super) fn mapped_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Mapped(mapped) => Some(mapped.weights()),
+            Self::Loaded(_) => None,
+        }
+    }
+
     /// The rows with these numbers, one after the other.
     pub(super) fn embedding(&self, ids: &[u32]) -> Result<Vec<f32>> {
         match self {

@@ -5,6 +5,7 @@
 //! how many there are: rows of a prompt go panel by panel, a single token by dot products.
 
 use super::layer::Layer;
+use super::matrix::Matrix;
 use super::rows::{Parts, Row};
 use super::{Decoder, DecoderError, Sequence};
 
@@ -27,7 +28,7 @@ impl Decoder {
 
     /// Whether a prompt may be cut anywhere between pages without a bit of its results changing; if not, all must be cut alike.
     pub fn cuts_freely(&self) -> bool {
-        self.layers.iter().all(Layer::is_mapped)
+        self.layers.iter().flat_map(Layer::matrices).all(Matrix::is_mapped)
     }
 
     /// A sequence of so many tokens that was saved; `None` when `rest`, from which it is taken, does not hold it.

@@ -2,66 +2,35 @@
 //!
 //! Numbers are taken sixteen at a time, so that the compiler turns each step into one vector instruction.
 
-/// Numbers that are taken together.
-pub(super) const LANES: usize = 16;
+use super::instructions::{Instructions, LANES, compiled};
 
-/// `a · b + c`, in one step where the processor has one: elsewhere it would be a call into a library.
+/// `a · b + c`.
 #[inline(always)]
-pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
+pub(super) fn multiply_add<I: Instructions>(a: f32, b: f32, c: f32) -> f32 {
+    if I::FUSED { a.mul_add(b, c) } else { a * b + c }
 }
-
-/// Compiles `$body::<FUSED>` for each level of instructions; which is taken is decided when the program runs.
-macro_rules! compiled {
-    ($(#[$doc:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) = $body:ident) => {
-        $(#[$doc])*
-        pub(super) fn $name($($argument: $kind),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,f16c,fma")]
-                fn avx512($($argument: $kind),*) {
-                    $body::<true>($($argument),*);
-                }
-                #[target_feature(enable = "avx2,f16c,fma")]
-                fn avx2($($argument: $kind),*) {
-                    $body::<true>($($argument),*);
-                }
-                match $crate::kernels::Level::for_vectors() {
-                    // SAFETY: the processor was found to have these instructions.
-                    Some($crate::kernels::Level::Avx512Vnni) => return unsafe { avx512($($argument),*) },
-                    // SAFETY: as above.
-                    Some(_) => return unsafe { avx2($($argument),*) },
-                    None => {}
-                }
-            }
-            // Every 64-bit Arm multiplies and adds in one step.
-            $body::<{ cfg!(target_arch = "aarch64") }>($($argument),*);
-        }
-    };
-}
-pub(super) use compiled;
 
 /// e to the power of each number: within two units of the last place from -87 to 88, and the bounds' values beyond.
 #[inline(always)]
-pub(super) fn exponential<const FUSED: bool>(numbers: [f32; LANES]) -> [f32; LANES] {
+pub(super) fn exponential<I: Instructions>(numbers: [f32; LANES]) -> [f32; LANES] {
     // Adding and taking away 1.5 · 2^23 rounds to a whole number, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     // Loops, here and below: what a closure calls is not always compiled with the function's own instructions.
     let mut powers = numbers;
     for x in &mut powers {
         let clamped = x.clamp(-87.0, 88.0);
-        let shifted = multiply_add::<FUSED>(clamped, std::f32::consts::LOG2_E, ROUND);
+        let shifted = multiply_add::<I>(clamped, std::f32::consts::LOG2_E, ROUND);
         let whole = shifted - ROUND;
         // ln 2 in two parts, so that the difference is exact.
-        let rest = multiply_add::<FUSED>(whole, -0.693_359_4, clamped);
-        let rest = multiply_add::<FUSED>(whole, 2.121_944_4e-4, rest);
+        let rest = multiply_add::<I>(whole, -0.693_359_4, clamped);
+        let rest = multiply_add::<I>(whole, 2.121_944_4e-4, rest);
         let mut sum = 1.987_569_1e-4;
-        sum = multiply_add::<FUSED>(sum, rest, 1.398_199_9e-3);
-        sum = multiply_add::<FUSED>(sum, rest, 8.333_452e-3);
-        sum = multiply_add::<FUSED>(sum, rest, 4.166_579_6e-2);
-        sum = multiply_add::<FUSED>(sum, rest, 0.166_666_65);
-        sum = multiply_add::<FUSED>(sum, rest, 0.5);
-        let sum = multiply_add::<FUSED>(sum * rest, rest, rest) + 1.0;
+        sum = multiply_add::<I>(sum, rest, 1.398_199_9e-3);
+        sum = multiply_add::<I>(sum, rest, 8.333_452e-3);
+        sum = multiply_add::<I>(sum, rest, 4.166_579_6e-2);
+        sum = multiply_add::<I>(sum, rest, 0.166_666_65);
+        sum = multiply_add::<I>(sum, rest, 0.5);
+        let sum = multiply_add::<I>(sum * rest, rest, rest) + 1.0;
         let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
         *x = sum * f32::from_bits(power);
     }
@@ -69,14 +38,14 @@ pub(super) fn exponential<const FUSED: bool>(numbers: [f32; LANES]) -> [f32; LAN
 }
 
 #[inline(always)]
-fn norm_rows<const FUSED: bool>(x: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32]) {
+fn norm_rows<I: Instructions>(x: &[f32], weights: &[f32], epsilon: f32, out: &mut [f32]) {
     let width = weights.len();
     for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
         let (chunks, rest) = x.as_chunks::<LANES>();
         let mut sums = [0.0_f32; LANES];
         for chunk in chunks {
             for i in 0..LANES {
-                sums[i] = multiply_add::<FUSED>(chunk[i], chunk[i], sums[i]);
+                sums[i] = multiply_add::<I>(chunk[i], chunk[i], sums[i]);
             }
         }
         let sum = sums.iter().sum::<f32>() + rest.iter().map(|x| x * x).sum::<f32>();
@@ -93,26 +62,26 @@ compiled! {
 }
 
 #[inline(always)]
-fn gate_row<const FUSED: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+fn gate_row<I: Instructions>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     let ((gates, last_gate), (ups, last_up)) = (gate.as_chunks::<LANES>(), up.as_chunks::<LANES>());
     let (outs, last_out) = out.as_chunks_mut::<LANES>();
     for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
-        gate_lanes::<FUSED>(gate, up, out);
+        gate_lanes::<I>(gate, up, out);
     }
     let (mut gate, mut up, mut out) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
     gate[..last_gate.len()].copy_from_slice(last_gate);
     up[..last_up.len()].copy_from_slice(last_up);
-    gate_lanes::<FUSED>(&gate, &up, &mut out);
+    gate_lanes::<I>(&gate, &up, &mut out);
     last_out.copy_from_slice(&out[..last_out.len()]);
 }
 
 #[inline(always)]
-fn gate_lanes<const FUSED: bool>(gate: &[f32; LANES], up: &[f32; LANES], out: &mut [f32; LANES]) {
+fn gate_lanes<I: Instructions>(gate: &[f32; LANES], up: &[f32; LANES], out: &mut [f32; LANES]) {
     let mut powers = *gate;
     for x in &mut powers {
         *x = -*x;
     }
-    let powers = exponential::<FUSED>(powers);
+    let powers = exponential::<I>(powers);
     for i in 0..LANES {
         out[i] = gate[i] / (1.0 + powers[i]) * up[i];
     }
@@ -124,7 +93,7 @@ compiled! {
 }
 
 #[inline(always)]
-fn add_row<const FUSED: bool>(x: &[f32], to: &mut [f32]) {
+fn add_row<I: Instructions>(x: &[f32], to: &mut [f32]) {
     for (to, x) in to.iter_mut().zip(x) {
         *to += x;
     }
@@ -135,18 +104,9 @@ compiled! {
     fn add(x: &[f32], to: &mut [f32]) = add_row
 }
 
-#[cfg(target_arch = "x86_64")]
-impl crate::kernels::Level {
-    /// The instructions for everything but products of quantised matrices: these do not depend on whether candle computes
-    /// those.
-    pub(super) fn for_vectors() -> Option<Self> {
-        static CHOSEN: std::sync::OnceLock<Option<crate::kernels::Level>> = std::sync::OnceLock::new();
-        *CHOSEN.get_or_init(|| Self::in_use().or_else(Self::detected))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::instructions::Any;
     use super::*;
     use proptest::prelude::*;
 
@@ -157,7 +117,7 @@ mod tests {
     proptest! {
         #[test]
         fn powers_are_those_of_e(numbers in proptest::array::uniform16(-87.0..88.0_f32)) {
-            for (number, power) in numbers.into_iter().zip(exponential::<true>(numbers)) {
+            for (number, power) in numbers.into_iter().zip(exponential::<Any>(numbers)) {
                 prop_assert!(close(power, f64::from(number).exp(), 2.5e-7), "{number}: {power}");
             }
         }
@@ -191,8 +151,8 @@ mod tests {
 
     #[test]
     fn powers_beyond_the_bounds_are_the_bounds() {
-        let found = exponential::<true>([-1e9; LANES]);
+        let found = exponential::<Any>([-1e9; LANES]);
         assert!(found[0] > 0.0 && found[0] < 1e-37);
-        assert!(exponential::<true>([f32::INFINITY; LANES])[0].is_finite());
+        assert!(exponential::<Any>([f32::INFINITY; LANES])[0].is_finite());
     }
 }

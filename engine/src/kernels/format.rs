@@ -37,7 +37,7 @@ impl Format {
     }
 
     /// Values in a block.
-    pub(crate) fn block_values(self) -> usize {
+    pub(crate) const fn block_values(self) -> usize {
         match self {
             Self::Q4K | Self::Q5K | Self::Q6K => 256,
             Self::Q8_0 | Self::Q4_0 => 32,
@@ -45,7 +45,7 @@ impl Format {
     }
 
     /// Bytes of a block.
-    pub(crate) fn block_bytes(self) -> usize {
+    pub(crate) const fn block_bytes(self) -> usize {
         match self {
             Self::Q4K => 144,
             Self::Q5K => 176,

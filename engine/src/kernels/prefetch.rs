@@ -6,7 +6,7 @@ const LINE_BYTES: usize = 64;
 
 /// Asks for the cache lines of `bytes` bytes from `start` on, which may lie anywhere: what is not there is not read.
 #[inline(always)]
-pub(super) fn ask_for(start: *const u8, bytes: usize) {
+pub(crate) fn ask_for(start: *const u8, bytes: usize) {
     let mut at = 0;
     while at < bytes {
         line(start.wrapping_add(at));

@@ -63,6 +63,9 @@ def ours(kernels, count, batches=True):
     if figures["read_bytes_per_s"]:
         made["STREAM read GB/s"] = figures["read_bytes_per_s"] / 1e9
         made["decode of STREAM read"] = figures["decode"]["per_s"] * per_token / figures["read_bytes_per_s"]
+    if figures["decode_read_share"]:
+        made["weights read GB/s"] = figures["weights_read_bytes_per_s"] / 1e9
+        made["decode of weights' read"] = figures["decode_read_share"]
     for batch in figures["batches"]:
         made[f"batch {batch['sequences']}"] = batch["decode"]["per_s"]
         made[f"batch {batch['sequences']}/cpu"] = batch["decode"]["per_cpu_s"]

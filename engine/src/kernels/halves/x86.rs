@@ -1,6 +1,7 @@
 //! Halves with AVX-512 and with AVX2.
 
 use super::tile::level;
+use crate::kernels::x86::add_up;
 use std::arch::x86_64::*;
 
 /// Sixteen halves.
@@ -23,12 +24,6 @@ unsafe fn bf16_512(bytes: *const u8) -> __m512 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn add_up_512(v: __m512) -> f32 {
-    _mm512_reduce_add_ps(v)
-}
-
-#[inline]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn f16_256(bytes: *const u8) -> __m256 {
     // SAFETY: the caller's promise.
@@ -43,23 +38,15 @@ unsafe fn bf16_256(bytes: *const u8) -> __m256 {
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_up_256(v: __m256) -> f32 {
-    let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-    let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-    _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
-}
-
 level! {
     mod avx512 = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma";
     lanes = 16; zero = _mm512_setzero_ps; values = _mm512_loadu_ps; f16 = f16_512; bf16 = bf16_512;
-    multiply_add = _mm512_fmadd_ps; add_up = add_up_512;
+    multiply_add = _mm512_fmadd_ps; add_up = _mm512_reduce_add_ps;
     rows = 4; tokens = 6, 4, 3, 2, 1;
 }
 level! {
     mod avx2 = "avx2,f16c,fma";
     lanes = 8; zero = _mm256_setzero_ps; values = _mm256_loadu_ps; f16 = f16_256; bf16 = bf16_256;
-    multiply_add = _mm256_fmadd_ps; add_up = add_up_256;
+    multiply_add = _mm256_fmadd_ps; add_up = add_up;
     rows = 2; tokens = 4, 3, 2, 1;
 }

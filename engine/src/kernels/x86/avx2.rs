@@ -7,11 +7,11 @@
 )]
 
 use super::super::prefetch::ask_for;
-use super::super::{Activations, Format, Output};
+use super::super::{Activations, Format};
+use super::AHEAD;
 use super::avx2_small::small;
-use super::{AHEAD, DOT_TOKENS, each_row};
+use super::rows::{Sums, dots, each_row, whole_row};
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// # Safety
 /// 32 bytes are there.
@@ -34,7 +34,7 @@ pub(super) unsafe fn half_at(bytes: *const u8) -> f32 {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn add_up(v: __m256) -> f32 {
+pub(in crate::kernels) fn add_up(v: __m256) -> f32 {
     let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
     let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
     _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
@@ -173,25 +173,22 @@ fn word(of: __m256i, which: usize, table: &Table) -> __m256i {
     _mm256_shuffle_epi8(of, unsafe { load(table[which].as_ptr()) })
 }
 
-/// The sums of a row with `M` rows of activations so far: what is added, and the minima that are taken away.
-type Sums<const M: usize> = ([__m256; M], [__m256; M]);
-
 /// Adds the products of `COUNT` blocks of Q4_K, or with a fifth bit of Q5_K, `at` groups of 256 after the activations'
-/// beginning.
+/// beginning; what the minima take away goes to the second sum.
 ///
 /// # Safety
 /// The blocks and the activations are there.
 #[inline]
 #[target_feature(enable = "avx2,f16c,fma")]
 unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
-    sums: &mut Sums<M>,
+    sums: &mut Sums<__m256, M>,
     start: *const u8,
     x: &Activations,
     at: usize,
-    table: &Table,
 ) {
-    let bytes = if FIFTH { 176 } else { 144 };
+    let bytes = if FIFTH { Format::Q5K } else { Format::Q4K }.block_bytes();
     let spread = _mm256_set_epi32(3, 3, 3, 3, 1, 1, 1, 1);
+    let table = hidden();
     let mut units = [_mm256_setzero_ps(); M];
     // SAFETY: the caller's promise; the activations' padding makes that two groups can be read where one is wanted.
     unsafe {
@@ -204,7 +201,7 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
             units[m] = _mm256_castps128_ps256(_mm_mul_ps(heads.units, both));
             let parts = load(x.sums32.as_ptr().add(at).cast());
             let minima = _mm256_cvtepi32_ps(_mm256_madd_epi16(heads.minima, parts));
-            sums.1[m] = _mm256_fmadd_ps(minima, _mm256_permutevar8x32_ps(units[m], spread), sums.1[m]);
+            sums[m][1] = _mm256_fmadd_ps(minima, _mm256_permutevar8x32_ps(units[m], spread), sums[m][1]);
         }
         for k in 0..COUNT {
             let block = start.add(k * bytes);
@@ -221,35 +218,14 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
             }
             for m in 0..M {
                 let unit = _mm256_permutevar8x32_ps(units[m], _mm256_set1_epi32(2 * k as i32));
-                sums.0[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[m]), unit, sums.0[m]);
+                sums[m][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[m]), unit, sums[m][0]);
             }
         }
     }
 }
 
-/// A row of Q4_K or Q5_K with `M` rows of activations.
-///
-/// # Safety
-/// The row, and the activations from `token` on, are there.
-#[inline]
-#[target_feature(enable = "avx2,f16c,fma")]
-unsafe fn with_minima<const FIFTH: bool, const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
-    let bytes = if FIFTH { 176 } else { 144 };
-    let (blocks, table) = (x.width / 256, hidden());
-    let mut sums: Sums<M> = ([_mm256_setzero_ps(); M], [_mm256_setzero_ps(); M]);
-    let mut index = 0;
-    // SAFETY: the row has so many blocks, and each row of activations as many groups of 256 values.
-    unsafe {
-        while index + 2 <= blocks {
-            add_blocks::<FIFTH, M, 2>(&mut sums, row.add(index * bytes), x, token * blocks + index, table);
-            index += 2;
-        }
-        if index < blocks {
-            add_blocks::<FIFTH, M, 1>(&mut sums, row.add(index * bytes), x, token * blocks + index, table);
-        }
-    }
-    std::array::from_fn(|m| add_up(_mm256_sub_ps(sums.0[m], sums.1[m])))
-}
+whole_row!(with_minima, "avx2,f16c,fma", add_blocks by 2, 1; either Format::Q5K, or Format::Q4K;
+    _mm256_setzero_ps, _mm256_sub_ps, add_up);
 
 /// A row of Q6_K with `M` rows of activations.
 ///
@@ -287,18 +263,4 @@ unsafe fn q6k<const M: usize>(row: *const u8, x: &Activations, token: usize) -> 
     sums.map(|sum| add_up(sum))
 }
 
-/// Multiplies some rows of a matrix with all rows of activations.
-///
-/// # Safety
-/// No other thread writes these columns of `out`; `weights` holds whole rows of `format`.
-#[target_feature(enable = "avx2,f16c,fma")]
-pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
-    let row_bytes = x.width / format.block_values() * format.block_bytes();
-    match format {
-        Format::Q4K => each_row!(with_minima::<false>, row_bytes, weights, x, out, rows),
-        Format::Q5K => each_row!(with_minima::<true>, row_bytes, weights, x, out, rows),
-        Format::Q6K => each_row!(q6k, row_bytes, weights, x, out, rows),
-        Format::Q8_0 => each_row!(small::<false>, row_bytes, weights, x, out, rows),
-        Format::Q4_0 => each_row!(small::<true>, row_bytes, weights, x, out, rows),
-    }
-}
+dots!("avx2,f16c,fma");

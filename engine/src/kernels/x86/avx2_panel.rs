@@ -8,7 +8,7 @@ use super::super::format::scales_and_minima;
 use super::super::{Activations, Format, Output};
 use super::avx2::{Quants, half_at, load, q4k_quants, q5k_quants, q6k_quants};
 use super::avx2_small::q4_0_quants;
-use super::{Rows, all_tokens, panels};
+use super::panels::{Place, Rows, all_tokens, panels};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -169,13 +169,6 @@ macro_rules! unpack_small {
 
 unpack_small!(q8_0, 34, |block| load(block.add(2)));
 unpack_small!(q4_0, 18, |block| q4_0_quants(block));
-
-/// Where a run of panels stands: the first block of 256, and the place of its eight results.
-#[derive(Clone, Copy)]
-struct Place {
-    block: usize,
-    column: usize,
-}
 
 /// Two neighbouring sums of activations in every lane.
 #[inline]

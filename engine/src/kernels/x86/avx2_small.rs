@@ -3,10 +3,11 @@
 //! Quants of 8 bits with an offset would overflow the 16-bit sums of pairs (255 · 127 · 2), so Q8_0 is multiplied as
 //! magnitudes, with the signs moved to the activations; 128 · 127 · 2 fits.
 
-use super::super::Activations;
 use super::super::prefetch::ask_for;
+use super::super::{Activations, Format};
 use super::AHEAD;
 use super::avx2::{add_up, load};
+use super::rows::{Sums, whole_row};
 use std::arch::x86_64::*;
 
 /// Blocks whose scales are gathered together.
@@ -41,22 +42,20 @@ unsafe fn scales<const COUNT: usize>(start: *const u8, bytes: usize) -> __m256 {
     _mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h))
 }
 
-/// The sums of a row with `M` rows of activations so far, two for each: an addition waits for the last but one.
-type Sums<const M: usize> = [[__m256; 2]; M];
-
-/// Adds the products of `COUNT` blocks of Q8_0, or of Q4_0, `at` groups of 32 after the activations' beginning.
+/// Adds the products of `COUNT` blocks of Q8_0, or of Q4_0, `at` groups of 32 after the activations' beginning. Every other one goes
+/// to the second sum, so that an addition waits for the last but one.
 ///
 /// # Safety
 /// The blocks and the activations are there.
 #[inline]
 #[target_feature(enable = "avx2,f16c,fma")]
 unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
-    sums: &mut Sums<M>,
+    sums: &mut Sums<__m256, M>,
     start: *const u8,
     x: &Activations,
     at: usize,
 ) {
-    let bytes = if FOUR { 18 } else { 34 };
+    let bytes = if FOUR { Format::Q4_0 } else { Format::Q8_0 }.block_bytes();
     let ones = _mm256_set1_epi16(1);
     // SAFETY: the caller's promise; what is read of the activations after the last block is not used.
     unsafe {
@@ -89,27 +88,5 @@ unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
     }
 }
 
-/// A row of Q8_0, or of Q4_0, with `M` rows of activations.
-///
-/// # Safety
-/// The row, and the activations from `token` on, are there.
-#[inline]
-#[target_feature(enable = "avx2,f16c,fma")]
-pub(super) unsafe fn small<const FOUR: bool, const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
-    let bytes = if FOUR { 18 } else { 34 };
-    let blocks = x.width / 32;
-    let mut sums: Sums<M> = [[_mm256_setzero_ps(); 2]; M];
-    let mut index = 0;
-    // SAFETY: the row has so many blocks, and each row of activations as many groups of 32 values.
-    unsafe {
-        while index + TOGETHER <= blocks {
-            add_blocks::<FOUR, M, TOGETHER>(&mut sums, row.add(index * bytes), x, token * blocks + index);
-            index += TOGETHER;
-        }
-        while index < blocks {
-            add_blocks::<FOUR, M, 1>(&mut sums, row.add(index * bytes), x, token * blocks + index);
-            index += 1;
-        }
-    }
-    sums.map(|[a, b]| add_up(_mm256_add_ps(a, b)))
-}
+whole_row!(small, "avx2,f16c,fma", add_blocks by TOGETHER, 1; either Format::Q4_0, or Format::Q8_0;
+    _mm256_setzero_ps, _mm256_add_ps, add_up);

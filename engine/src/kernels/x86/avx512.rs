@@ -12,11 +12,11 @@
 )]
 
 use super::super::prefetch::ask_for;
-use super::super::{Activations, Format, Output};
+use super::super::{Activations, Format};
+use super::AHEAD;
 use super::avx512_small::small;
-use super::{AHEAD, DOT_TOKENS, each_row};
+use super::rows::{Sums, dots, each_row, whole_row};
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// Which word of scale belongs to each word of two packed registers, for a block's two pairs of registers: `per` of a block's
 /// 128-bit lanes share one, and the scales of the block begin at the word `first`.
@@ -166,23 +166,20 @@ unsafe fn units_at(scales: *const f32, count: usize) -> __m256 {
     _mm256_maskz_mov_ps(((1_u32 << (2 * count)) - 1) as u8, all)
 }
 
-/// The sums of a row with `M` rows of activations so far: what is added, and the minima that are taken away.
-type Sums<const M: usize> = ([__m512; M], [__m512; M]);
-
 /// Adds the products of `COUNT` blocks of Q4_K, or with a fifth bit of Q5_K, `at` groups of 256 after the activations'
-/// beginning.
+/// beginning; what the minima take away goes to the second sum.
 ///
 /// # Safety
 /// The blocks and the activations are there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
 unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
-    sums: &mut Sums<M>,
+    sums: &mut Sums<__m512, M>,
     start: *const u8,
     x: &Activations,
     at: usize,
 ) {
-    let bytes = if FIFTH { 176 } else { 144 };
+    let bytes = if FIFTH { Format::Q5K } else { Format::Q4K }.block_bytes();
     let spread = _mm512_set_epi32(7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3, 1, 1, 1, 1);
     let mut units = [_mm512_setzero_ps(); M];
     // SAFETY: the caller's promise; the activations' padding makes that four groups can be read where one is wanted.
@@ -195,7 +192,7 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
             units[m] = _mm512_zextps256_ps512(product);
             let parts = _mm512_loadu_si512(x.sums32.as_ptr().add(at).cast());
             let minima = _mm512_cvtepi32_ps(_mm512_madd_epi16(heads.minima, parts));
-            sums.1[m] = _mm512_fmadd_ps(minima, _mm512_permutexvar_ps(spread, units[m]), sums.1[m]);
+            sums[m][1] = _mm512_fmadd_ps(minima, _mm512_permutexvar_ps(spread, units[m]), sums[m][1]);
         }
         for k in 0..COUNT {
             let block = start.add(k * bytes);
@@ -206,36 +203,14 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
                 let values = x.quants.as_ptr().add(256 * (at + k) + m * x.width);
                 let sum = _mm512_cvtepi32_ps(scaled(&quants, scales, values));
                 let unit = _mm512_permutexvar_ps(_mm512_set1_epi32(2 * k as i32), units[m]);
-                sums.0[m] = _mm512_fmadd_ps(sum, unit, sums.0[m]);
+                sums[m][0] = _mm512_fmadd_ps(sum, unit, sums[m][0]);
             }
         }
     }
 }
 
-/// A row of Q4_K or Q5_K with `M` rows of activations.
-///
-/// # Safety
-/// The row, and the activations from `token` on, are there.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
-unsafe fn with_minima<const FIFTH: bool, const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
-    let bytes = if FIFTH { 176 } else { 144 };
-    let blocks = x.width / 256;
-    let mut sums: Sums<M> = ([_mm512_setzero_ps(); M], [_mm512_setzero_ps(); M]);
-    let mut index = 0;
-    // SAFETY: the row has so many blocks, and each row of activations as many groups of 256 values.
-    unsafe {
-        while index + 4 <= blocks {
-            add_blocks::<FIFTH, M, 4>(&mut sums, row.add(index * bytes), x, token * blocks + index);
-            index += 4;
-        }
-        while index < blocks {
-            add_blocks::<FIFTH, M, 1>(&mut sums, row.add(index * bytes), x, token * blocks + index);
-            index += 1;
-        }
-    }
-    std::array::from_fn(|m| _mm512_reduce_add_ps(_mm512_sub_ps(sums.0[m], sums.1[m])))
-}
+whole_row!(with_minima, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma", add_blocks by 4, 1; either Format::Q5K, or Format::Q4K;
+    _mm512_setzero_ps, _mm512_sub_ps, _mm512_reduce_add_ps);
 
 /// A row of Q6_K with `M` rows of activations.
 ///
@@ -269,21 +244,7 @@ unsafe fn q6k<const M: usize>(row: *const u8, x: &Activations, token: usize) -> 
     sums.map(|sum| _mm512_reduce_add_ps(sum))
 }
 
-/// Multiplies some rows of a matrix with all rows of activations.
-///
-/// # Safety
-/// No other thread writes these columns of `out`; `weights` holds whole rows of `format`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
-pub(super) unsafe fn multiply(format: Format, weights: &[u8], x: &Activations, out: Output, rows: Range<usize>) {
-    let row_bytes = x.width / format.block_values() * format.block_bytes();
-    match format {
-        Format::Q4K => each_row!(with_minima::<false>, row_bytes, weights, x, out, rows),
-        Format::Q5K => each_row!(with_minima::<true>, row_bytes, weights, x, out, rows),
-        Format::Q6K => each_row!(q6k, row_bytes, weights, x, out, rows),
-        Format::Q8_0 => each_row!(small::<false>, row_bytes, weights, x, out, rows),
-        Format::Q4_0 => each_row!(small::<true>, row_bytes, weights, x, out, rows),
-    }
-}
+dots!("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma");
 
 #[cfg(test)]
 mod tests {

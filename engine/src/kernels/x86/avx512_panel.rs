@@ -5,7 +5,7 @@
 //! at minus the offset times the activations' sum, which is exact.
 
 use super::super::{Activations, Format, Output};
-use super::{Rows, all_tokens, panels};
+use super::panels::{Place, Rows, all_tokens, panels};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -234,13 +234,6 @@ unsafe fn q4_0(rows: Rows, index: usize, panel: &mut Panel) {
             }
         }
     }
-}
-
-/// Where a run of panels stands: the first block of 256, and the place of its sixteen results.
-#[derive(Clone, Copy)]
-struct Place {
-    block: usize,
-    column: usize,
 }
 
 macro_rules! run {

@@ -1,9 +1,10 @@
 //! Dot products of Q8_0 and Q4_0 with AVX-512 and VNNI: two blocks of 32 make a register, the scales of sixteen are gathered
 //! at once.
 
-use super::super::Activations;
 use super::super::prefetch::ask_for;
+use super::super::{Activations, Format};
 use super::AHEAD;
+use super::rows::{Sums, whole_row};
 use std::arch::x86_64::*;
 
 /// Blocks whose scales are gathered together.
@@ -67,22 +68,20 @@ unsafe fn fours(first: *const u8, second: *const u8) -> __m512i {
     _mm512_and_si512(_mm512_srlv_epi16(both, shifts), _mm512_set1_epi8(15))
 }
 
-/// The sums of a row with `M` rows of activations so far, two for each: an addition waits for the last but one.
-type Sums<const M: usize> = [[__m512; 2]; M];
-
-/// Adds the products of `COUNT` blocks of Q8_0, or of Q4_0, `at` groups of 32 after the activations' beginning.
+/// Adds the products of `COUNT` blocks of Q8_0, or of Q4_0, `at` groups of 32 after the activations' beginning. Every other one goes
+/// to the second sum, so that an addition waits for the last but one.
 ///
 /// # Safety
 /// The blocks and the activations are there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
 unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
-    sums: &mut Sums<M>,
+    sums: &mut Sums<__m512, M>,
     start: *const u8,
     x: &Activations,
     at: usize,
 ) {
-    let bytes = if FOUR { 18 } else { 34 };
+    let bytes = if FOUR { Format::Q4_0 } else { Format::Q8_0 }.block_bytes();
     let zero = _mm512_setzero_si512();
     let lanes = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
     // SAFETY: the caller's promise; what is read of the activations after the last block is multiplied with a scale of zero.
@@ -113,30 +112,5 @@ unsafe fn add_blocks<const FOUR: bool, const M: usize, const COUNT: usize>(
     }
 }
 
-/// A row of Q8_0, or of Q4_0, with `M` rows of activations.
-///
-/// # Safety
-/// The row, and the activations from `token` on, are there.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
-pub(super) unsafe fn small<const FOUR: bool, const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
-    let bytes = if FOUR { 18 } else { 34 };
-    let blocks = x.width / 32;
-    let mut sums: Sums<M> = [[_mm512_setzero_ps(); 2]; M];
-    let mut index = 0;
-    // SAFETY: the row has so many blocks, and each row of activations as many groups of 32 values.
-    unsafe {
-        while index + TOGETHER <= blocks {
-            add_blocks::<FOUR, M, TOGETHER>(&mut sums, row.add(index * bytes), x, token * blocks + index);
-            index += TOGETHER;
-        }
-        while index + 2 <= blocks {
-            add_blocks::<FOUR, M, 2>(&mut sums, row.add(index * bytes), x, token * blocks + index);
-            index += 2;
-        }
-        if index < blocks {
-            add_blocks::<FOUR, M, 1>(&mut sums, row.add(index * bytes), x, token * blocks + index);
-        }
-    }
-    sums.map(|[a, b]| _mm512_reduce_add_ps(_mm512_add_ps(a, b)))
-}
+whole_row!(small, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma", add_blocks by TOGETHER, 2, 1; either Format::Q4_0, or Format::Q8_0;
+    _mm512_setzero_ps, _mm512_add_ps, _mm512_reduce_add_ps);
