@@ -148,6 +148,15 @@ impl Output {
         // SAFETY: `at` checked the place; the rest is the caller's promise.
         unsafe { self.at(row, column, 1).write(value) }
     }
+
+    /// Adds to one result.
+    ///
+    /// # Safety
+    /// As for `set`.
+    unsafe fn add(self, row: usize, column: usize, value: f32) {
+        // SAFETY: as above.
+        unsafe { *self.at(row, column, 1) += value }
+    }
 }
 
 /// Rows of a mapped matrix that are given to one thread at a time: a multiple of the panel's height, small enough that a

@@ -5,6 +5,7 @@ use ouro_common::document::{LoadedDocument, LoadedView, ResultDocument};
 use ouro_common::envelope::Envelope;
 use ouro_common::step::RequestState;
 use ouro_tests::{Fleet, LONG, NodeOptions, SHORT, assets, eventually, request, single_step};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -120,7 +121,13 @@ fn the_first_pass_is_one_of_those_in_memory() {
     assert!(loaded(&fleet, "first-pass").is_none());
     let pinned: LoadedDocument = ctl.run(&["model", "pin", "first-pass", "--output", "json"]).exits(0).json();
     let pinned = pinned.workers.into_iter().find(|worker| worker.is("first-pass")).unwrap();
-    assert!(pinned.pinned && pinned.process.is_some(), "{pinned:?}");
+    let process = Pid::from_raw(i32::try_from(pinned.process.unwrap()).unwrap()).unwrap();
+    assert!(pinned.pinned, "{pinned:?}");
+    kill_process(process, Signal::KILL).unwrap();
+    eventually("nothing is said to be in memory that is not", SHORT, || {
+        loaded(&fleet, "first-pass")?.process.is_none().then_some(())
+    });
+    assert!(asks_its_own_model(&fleet).0, "and whoever asks next does not notice");
 }
 
 #[test]

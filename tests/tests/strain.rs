@@ -57,8 +57,8 @@ fn process(fleet: &Fleet, name: &str) -> Option<u32> {
     document.workers.into_iter().find(|worker| worker.is(name))?.process
 }
 
-/// Loads a small container and the heavy one; their processes.
-fn load_both(fleet: &Fleet) -> [u32; 2] {
+/// Loads what is small and the heavy container; their processes.
+fn load_both(fleet: &Fleet, small: &str) -> [u32; 2] {
     let folder = fleet.path("attic").join("modules/heavy");
     let scratch = fleet.path("heavy");
     fs::create_dir_all(&scratch).unwrap();
@@ -67,7 +67,7 @@ fn load_both(fleet: &Fleet) -> [u32; 2] {
     fs::rename(&scratch, folder).unwrap();
     fleet.wait_container("attic", "heavy");
     fleet.wait_container("attic", "noop");
-    ["noop", "heavy"].map(|name| {
+    [small, "heavy"].map(|name| {
         drop(fleet.nodes[0].ouroctl().run(&["model", "load", name]).exits(0));
         process(fleet, name).unwrap()
     })
@@ -78,33 +78,34 @@ fn gate(fleet: &Fleet) -> Gate {
     document.nodes.into_iter().find(|node| node.name == "attic").unwrap().gate
 }
 
-/// What is loaded again soonest leaves because of what `change` does to the machine, and it alone at first.
-fn the_cheapest_leaves(change: &[(&str, &str)], says: &str) {
+/// `small`, which is loaded again soonest, leaves because of what `change` does to the machine, and it alone at first.
+fn the_cheapest_leaves(small: &str, change: &[(&str, &str)], says: &str) {
     let mut fleet = Fleet::new();
     let root = fleet.path("machine");
     laptop(&root);
-    fleet.add(&NodeOptions::new("attic", &["noop"]).recorded(root.clone()).configured(ROOM));
+    let options = NodeOptions::new("attic", &["noop"]).with_model(assets::first_pass_model());
+    fleet.add(&options.recorded(root.clone()).configured(ROOM));
     fleet.wait_online("attic");
-    let [cheap, heavy] = load_both(&fleet);
+    let [cheap, heavy] = load_both(&fleet, small);
     assert!(!matches!(gate(&fleet), Gate::Refuse(_)), "{:?}", gate(&fleet));
     write(&root, change);
     eventually("what costs least leaves", LONG, || (!is_there(cheap)).then_some(()));
     assert!(is_there(heavy) && process(&fleet, "heavy") == Some(heavy), "the other one has ten seconds more");
-    assert_eq!(process(&fleet, "noop"), None);
+    assert_eq!(process(&fleet, small), None);
     eventually("the fleet to know why", LONG, || gate(&fleet).why().is_some_and(|why| why.contains(says)).then_some(()));
     // It was the machine's word, not the container's end.
-    drop(fleet.nodes[0].ouroctl().run(&["model", "load", "noop"]).exits(0));
-    assert!(process(&fleet, "noop").is_some_and(|again| again != cheap));
+    drop(fleet.nodes[0].ouroctl().run(&["model", "load", small]).exits(0));
+    assert!(process(&fleet, small).is_some_and(|again| again != cheap));
 }
 
 #[test]
 fn an_empty_battery_unloads_what_is_loaded_again_soonest() {
-    the_cheapest_leaves(&[("sys/class/power_supply/BAT0/capacity", "12\n")], "battery at 12 %");
+    the_cheapest_leaves("noop", &[("sys/class/power_supply/BAT0/capacity", "12\n")], "battery at 12 %");
 }
 
 #[test]
-fn heat_unloads_what_is_loaded_again_soonest() {
-    the_cheapest_leaves(&[("sys/class/thermal/thermal_zone0/temp", "98000\n")], "98");
+fn heat_unloads_the_first_pass_when_it_is_loaded_again_soonest() {
+    the_cheapest_leaves("first-pass", &[("sys/class/thermal/thermal_zone0/temp", "98000\n")], "98");
 }
 
 /// Where the stand-in for NVIDIA's library lies: the agent finds it as it finds the real one.
@@ -144,7 +145,7 @@ fn another_process_that_fills_the_gpu_unloads_who_has_memory_there() {
     node.start();
     fleet.nodes.push(node);
     fleet.wait_online("attic");
-    let [cheap, heavy] = load_both(&fleet);
+    let [cheap, heavy] = load_both(&fleet, "noop");
     drop(fleet.nodes[0].ouroctl().run(&["model", "load", "compose"]).exits(0));
     let elsewhere = process(&fleet, "compose").unwrap();
     // Both have a gigabyte there, and process 4242 what is left but for half of one.

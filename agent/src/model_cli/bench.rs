@@ -83,7 +83,8 @@ struct Figures {
     /// What the same threads read of the weights when they only add them up, where they lie; the best of before and after each
     /// decoding.
     weights_read_bytes_per_s: Option<f64>,
-    /// How fast decoding reads them, of the mean of right before and right after; the median of the repetitions.
+    /// How fast decoding reads them and the context's keys and values, of the mean of right before and right after; the median of
+    /// the repetitions.
     decode_read_share: Option<f64>,
     /// Load of the machine before and after, one minute's mean.
     load_before: Option<f64>,
@@ -166,6 +167,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
     let (mut first_token_s, mut resident_bytes) = (None, None);
     let mut batches: Vec<Batch> = vec![];
     let mut reading = Reading::default();
+    let context_bytes = decoder.config().cache_bytes_per_token() as f64 * (prompt_tokens as f64 + decode_tokens as f64 / 2.0);
     for _ in 0..args.repeat {
         let mut session = decoder.session(prompt_tokens + decode_tokens);
         let feed = |session: &mut Session<'_>, ids: &[u32]| session.extend(ids, &|| false).map(drop).map_err(refused);
@@ -175,7 +177,7 @@ fn measure(args: &BenchArgs) -> Result<Figures, Fault> {
         let before = reading.pass(&decoder);
         let decoding = rate(decode_tokens, || (0..args.decode).try_for_each(|i| feed(&mut session, &[token(&decoder, i)])))?;
         decode = better(decode, decoding);
-        reading.note(before, decoding.per_s, &decoder);
+        reading.note(before, decoding.per_s, context_bytes, &decoder);
         resident_bytes = resident_bytes.or_else(|| crate::sensing::resident::resident_bytes(&host, "self"));
         for (index, &size) in args.batch.iter().enumerate() {
             let measured = batch(&decoder, &beginning, size, args.decode)?;

@@ -111,6 +111,14 @@ struct State {
     leaving: HashSet<Digest>,
 }
 
+impl State {
+    /// A worker that was killed while it waited has nothing loaded any more.
+    fn forget_dead(&mut self) {
+        self.idle.values_mut().for_each(|list| list.retain_mut(|idle| !idle.process.has_ended()));
+        self.idle.retain(|_, list| !list.is_empty());
+    }
+}
+
 /// The workers. Clones share them.
 #[derive(Clone)]
 pub struct Pool {
@@ -228,6 +236,7 @@ impl Pool {
     /// A worker that has the container loaded, from the same place: one whose module was pulled out has it from nowhere.
     fn take_idle(&self, digest: &Digest, source: &Source) -> Option<Idle> {
         let mut state = self.state();
+        state.forget_dead();
         let list = state.idle.get_mut(digest)?;
         let at = list.iter().rposition(|idle| idle.source == *source)?;
         Some(list.remove(at))

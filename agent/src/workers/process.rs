@@ -79,6 +79,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it died while nobody spoke with it.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Whose log gets what it says from now on, beside the agent's.
     pub(crate) fn log_to(&self, log: Option<LogWriter>) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;

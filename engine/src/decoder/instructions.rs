@@ -28,8 +28,23 @@ pub(super) trait Instructions {
 pub(super) struct Any;
 
 impl Instructions for Any {
-    // Every 64-bit Arm multiplies and adds in one step.
+    // Every 64-bit Arm multiplies and adds in one step, and widens halves.
     const FUSED: bool = cfg!(target_arch = "aarch64");
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn singles(halves: &[u16; LANES]) -> [f32; LANES] {
+        let mut singles = [0.0; LANES];
+        for (eight, to) in halves.as_chunks::<8>().0.iter().zip(singles.as_chunks_mut::<8>().0) {
+            // SAFETY: every 64-bit Arm has NEON; both are arrays of eight.
+            unsafe {
+                let [low, high] = crate::kernels::halves::arm::f16(eight.as_ptr().cast());
+                std::arch::aarch64::vst1q_f32(to.as_mut_ptr(), low);
+                std::arch::aarch64::vst1q_f32(to.as_mut_ptr().add(4), high);
+            }
+        }
+        singles
+    }
 }
 
 /// AVX2 with FMA and F16C.

@@ -8,7 +8,8 @@ use super::class::Class;
 use ouro_common::container::Runtime;
 use ouro_common::id::{Digest, NodeId};
 use ouro_common::mfpi::{ActualPhases, Residuals, Terms};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Nodes whose word counts for their class; of more, the latest.
 const PEERS: usize = 32;
@@ -53,27 +54,27 @@ impl Lessons {
                 self.count_in(node, class, container, residuals);
             }
         }
+        let offers: Vec<(Digest, Runtime)> = offers.collect();
+        // All of them first: how far the node is from its class is told by those it has met, wherever they stand in the list.
+        for (container, runtime) in &offers {
+            self.runtimes.entry(*container).or_insert(*runtime);
+        }
         let mut known = self.own.get(&node).cloned().unwrap_or_default();
-        let mut apart: Vec<(Runtime, Residuals)> = vec![];
+        let mut apart: HashMap<Runtime, Residuals> = HashMap::new();
         for (container, runtime) in offers {
-            self.runtimes.entry(container).or_insert(runtime);
-            if known.contains_key(&container) {
-                continue;
-            }
-            let own = match apart.iter().find(|(r, _)| *r == runtime) {
-                Some((_, own)) => *own,
-                None => {
-                    let own = self.apart(node, class, runtime);
-                    apart.push((runtime, own));
-                    own
-                }
-            };
-            let begin = each([&own, &self.typical(class, &container)], |two| two.iter().sum());
+            let Entry::Vacant(unmet) = known.entry(container) else { continue };
+            let apart = apart.entry(runtime).or_insert_with(|| self.apart(node, class, runtime));
+            let begin = self.beginning(apart, class, &container);
             if begin != Residuals::default() {
-                known.insert(container, begin);
+                unmet.insert(begin);
             }
         }
         known
+    }
+
+    /// Where a pair begins that has not met, on a node that is so far from its class.
+    fn beginning(&self, apart: &Residuals, class: Class, container: &Digest) -> Residuals {
+        each([apart, &self.typical(class, container)], |two| two.iter().sum())
     }
 
     /// One more run of a container on a node, whose prediction was made with the corrections of that time.
@@ -82,8 +83,8 @@ impl Lessons {
         let met = self.own.get(&node).and_then(|own| own.get(&container)).copied();
         let before = met.unwrap_or_else(|| {
             let runtime = self.runtimes.get(&container).copied();
-            let own = runtime.map_or_else(Residuals::default, |runtime| self.apart(node, class, runtime));
-            each([&own, &self.typical(class, &container)], |two| two.iter().sum())
+            let apart = runtime.map_or_else(Residuals::default, |runtime| self.apart(node, class, runtime));
+            self.beginning(&apart, class, &container)
         });
         let after = before.learn(predicted, actual);
         self.own.entry(node).or_default().insert(container, after);
@@ -250,6 +251,23 @@ mod tests {
         corrections(&mut after, 2);
         assert!((pre(&mut after, 9, 1) - 3.0).abs() < 0.05);
         assert!(after.take_unkept().is_empty(), "nothing is new");
+    }
+
+    #[test]
+    fn the_order_of_what_is_offered_says_nothing() {
+        let mut before = Lessons::default();
+        teach(&mut before, 9, 2, 9.0, 60);
+        let kept = before.take_unkept();
+        let begin = |offers: &[(Digest, Runtime)]| {
+            let mut after = Lessons::default();
+            after.restore(kept.clone());
+            after.of(node(9), Class::Laptop, offers.iter().copied())
+        };
+        let mut all: Vec<_> = offers().collect();
+        let known = begin(&all);
+        assert!(known[&container(1)].pre > 0.1, "slow with the one is slow with the other: {known:?}");
+        all.reverse();
+        assert_eq!(begin(&all), known);
     }
 
     #[test]

@@ -25,10 +25,11 @@ impl Reading {
         Some((bytes, rate))
     }
 
-    /// Notes tokens per second between two passes, of which this makes the second.
-    pub(super) fn note(&mut self, before: Option<(f64, f64)>, tokens_per_s: f64, decoder: &Decoder) {
+    /// Notes tokens per second between two passes, of which this makes the second. Each token also reads the keys and values of
+    /// those before it.
+    pub(super) fn note(&mut self, before: Option<(f64, f64)>, tokens_per_s: f64, context_bytes: f64, decoder: &Decoder) {
         if let Some(((bytes, before), (_, after))) = before.zip(self.pass(decoder)) {
-            self.shares.push(2.0 * tokens_per_s * bytes / (before + after));
+            self.shares.push(2.0 * tokens_per_s * (bytes + context_bytes) / (before + after));
         }
     }
 

@@ -25,7 +25,8 @@ pub struct Kept {
 impl Pool {
     /// The workers, in a fixed order.
     pub fn kept(&self) -> Vec<Kept> {
-        let state = self.state();
+        let mut state = self.state();
+        state.forget_dead();
         let mut kept: Vec<Kept> = vec![];
         for (digest, list) in &state.idle {
             let one = |process, since: std::time::Instant| Kept { digest: *digest, process, idle: Some(since.elapsed()), batch: None };

@@ -13,8 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The server and each agent get so long to be there.
+/// The server gets so long to be there.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The agents get so long: those that ran on without a server call it again after a pause that grows to half a minute.
+const AGENTS_PATIENCE: Duration = Duration::from_secs(45);
+/// After so long it is said what is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the agents' token can be used, seconds.
@@ -50,7 +54,7 @@ pub(super) async fn up(layout: &Layout, arguments: &UpArguments, context: &mut C
         process.start(&agent, &["run"])?;
     }
     let _ = std::fs::remove_file(&token);
-    wait_for_nodes(layout, &client, arguments.agents).await
+    wait_for_nodes(layout, &client, arguments.agents, context).await
 }
 
 fn say(context: &mut Context<'_>, line: &str) {
@@ -163,8 +167,9 @@ fn toml_string(path: &Path) -> Result<String, Fault> {
 }
 
 /// Waits until as many nodes are online as agents were asked for.
-async fn wait_for_nodes(layout: &Layout, client: &Client, agents: u8) -> Result<(), Fault> {
-    let end = Instant::now() + PATIENCE;
+async fn wait_for_nodes(layout: &Layout, client: &Client, agents: u8, context: &mut Context<'_>) -> Result<(), Fault> {
+    let begun = Instant::now();
+    let mut said = false;
     loop {
         let document = client.nodes().await?;
         let online = document.nodes.iter().filter(|n| n.session == "online").count();
@@ -175,8 +180,15 @@ async fn wait_for_nodes(layout: &Layout, client: &Client, agents: u8) -> Result<
         if let Some(ended) = started.find(|p| !p.is_running()) {
             return Err(did_not(&ended, "it ended at once"));
         }
-        if Instant::now() >= end {
-            let problem = format!("only {online} of {agents} agents are online after {} s", PATIENCE.as_secs());
+        if !said && begun.elapsed() >= SILENCE {
+            said = true;
+            say(
+                context,
+                &format!("{online} of {agents} agents are online; one that was without its server calls it again within half a minute"),
+            );
+        }
+        if begun.elapsed() >= AGENTS_PATIENCE {
+            let problem = format!("only {online} of {agents} agents are online after {} s", AGENTS_PATIENCE.as_secs());
             return Err(Fault::new(FaultCode::Internal, problem).at(layout.dir().display()).remedy("see the agents' logs there"));
         }
         tokio::time::sleep(LOOK).await;

@@ -35,9 +35,13 @@ unsafe fn coded(bytes: *const u8) -> uint16x8_t {
     vreinterpretq_u16_u8(unsafe { vld1q_u8(bytes) })
 }
 
+/// Eight numbers of binary16, wherever they begin, as singles.
+///
+/// # Safety
+/// Sixteen bytes are there.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn f16(bytes: *const u8) -> Eight {
+pub(crate) unsafe fn f16(bytes: *const u8) -> Eight {
     // SAFETY: the caller's promise.
     let coded = unsafe { coded(bytes) };
     let (low, high): (float32x4_t, float32x4_t);

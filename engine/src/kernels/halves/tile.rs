@@ -1,8 +1,14 @@
 //! The tile that every level multiplies halves with: the same code for all widths of registers.
 //!
-//! A tile is some rows of weights and some of activations, whose sums stay in registers; lanes run along the rows and are added
-//! up once at their end, so that nothing has to be rearranged. What a row of activations computes does not depend, to the bit, on
-//! how many there are.
+//! A tile is some rows of weights and some of activations, whose sums stay in registers; lanes run along a block of the rows and are
+//! added up at its end, so that nothing has to be rearranged. With many rows of activations a block of a few stays in the first-level
+//! cache while all rows of weights pass; with few the weights are read from end to end, as memory likes it. Each sum is made
+//! block by block either way: what a row of activations computes does not depend, to the bit, on how many there are.
+
+/// Columns of a block: six rows of activations take half of a first-level cache, and a sum of lanes is rare.
+pub(super) const BLOCK: usize = 1024;
+/// From so many rows of activations on they are gone through block by block.
+pub(super) const MANY: usize = 8;
 
 /// A level's module, whose `multiply` takes so many rows of weights at a time, and so many of activations: as many as are left, the
 /// most first. With one or two rows of activations it takes four of weights.
@@ -14,24 +20,39 @@ macro_rules! level {
         pub(super) mod $module {
             use super::*;
             use crate::kernels::Output;
+            use crate::kernels::halves::tile::{BLOCK, MANY};
             use crate::kernels::halves::{HALF_BYTES, Half, Singles};
             use crate::kernels::prefetch::ask_for;
             use std::ops::Range;
 
-            /// The products of `R` neighbouring rows with `M` rows of activations.
+            /// A part of a product: some rows of weights with some of activations, from one column to another.
+            #[derive(Clone, Copy)]
+            struct Part {
+                row: usize,
+                height: usize,
+                token: usize,
+                /// Rows of activations from `token` on.
+                tokens: usize,
+                from: usize,
+                to: usize,
+            }
+
+            /// The sums of a part.
             ///
             /// # Safety
-            /// They are there: rows of weights of `width` halves, activations of `width` values.
+            /// They are there: rows of `width` halves from `row` on, and of `width` values from `x` on, both beginning with the
+            /// part's first column, of which `count` are left.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn tile<const BRAIN: bool, const R: usize, const M: usize>(
                 row: *const u8,
                 x: *const f32,
                 width: usize,
+                count: usize,
             ) -> [[f32; M]; R] {
                 let mut sums = [[$zero(); M]; R];
                 let mut at = 0;
-                while at + $lanes <= width {
+                while at + $lanes <= count {
                     for r in 0..R {
                         // SAFETY: so many halves and values are left, by the caller's promise.
                         unsafe {
@@ -52,7 +73,7 @@ macro_rules! level {
                 for r in 0..R {
                     for m in 0..M {
                         let mut sum = $add_up(sums[r][m]);
-                        for k in at..width {
+                        for k in at..count {
                             // SAFETY: as above.
                             unsafe {
                                 let bytes = row.add((r * width + k) * HALF_BYTES).cast::<[u8; HALF_BYTES]>().read();
@@ -65,40 +86,78 @@ macro_rules! level {
                 found
             }
 
+            /// Adds a part to its results, with as many rows of activations as a tile holds; how many these were.
+            ///
+            /// # Safety
+            /// The processor has these instructions, nobody else writes these columns, and the part is in both matrices.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn add<const BRAIN: bool>(weights: &[u8], x: Singles<'_>, out: Output, part: Part) -> usize {
+                let Part { row, height, token, tokens, from, to } = part;
+                let (width, count) = (x.width, to - from);
+                macro_rules! some {
+                    ($rows:literal, $count:literal) => {{
+                        // SAFETY: by the caller's promise the rows are there, and so many tokens are left.
+                        let found = unsafe {
+                            let start = weights.as_ptr().add((row * width + from) * HALF_BYTES);
+                            tile::<BRAIN, $rows, $count>(start, x.values.as_ptr().add(token * width + from), width, count)
+                        };
+                        for (r, found) in found.into_iter().enumerate() {
+                            for (m, value) in found.into_iter().enumerate() {
+                                // SAFETY: the caller promised that the columns are this call's.
+                                unsafe {
+                                    match from {
+                                        0 => out.set(token + m, row + r, value),
+                                        _ => out.add(token + m, row + r, value),
+                                    }
+                                }
+                            }
+                        }
+                        $count
+                    }};
+                }
+                match (height, tokens) {
+                    (1, 4..) => some!(1, 4),
+                    (1, _) => some!(1, 1),
+                    $(($height, $most..) => some!($height, $most),)+
+                    (_, 2) => some!(4, 2),
+                    _ => some!(4, 1),
+                }
+            }
+
             /// # Safety
             /// The processor has these instructions, and nobody else writes these columns.
             #[target_feature(enable = $features)]
             pub(in crate::kernels::halves) unsafe fn multiply<const BRAIN: bool>(weights: &[u8], x: Singles<'_>, out: Output, rows: Range<usize>) {
                 let (width, tokens) = (x.width, x.rows());
-                let mut row = rows.start;
-                while row < rows.end {
-                    let tall = if tokens > 2 { $height } else { 4 };
-                    let height = if row + tall <= rows.end { tall } else { 1 };
-                    let start = weights[row * width * HALF_BYTES..][..height * width * HALF_BYTES].as_ptr();
-                    let mut token = 0;
-                    macro_rules! some {
-                        ($rows:literal, $count:literal) => {{
-                            // SAFETY: the rows were just seen to be there, and so many tokens are left.
-                            let found = unsafe { tile::<BRAIN, $rows, $count>(start, x.values.as_ptr().add(token * width), width) };
-                            for (r, found) in found.into_iter().enumerate() {
-                                for (m, value) in found.into_iter().enumerate() {
-                                    // SAFETY: the caller promised that the columns are this call's.
-                                    unsafe { out.set(token + m, row + r, value) };
-                                }
-                            }
-                            token += $count;
-                        }};
+                assert!(rows.end * width * HALF_BYTES <= weights.len(), "rows outside their matrix");
+                let tall = if tokens > 2 { $height } else { 4 };
+                let height_at = |row: usize| if row + tall <= rows.end { tall } else { 1 };
+                let blocks = || (0..width).step_by(BLOCK).map(|from| (from, (from + BLOCK).min(width)));
+                let some = |row: usize, first: usize, end: usize, (from, to): (usize, usize)| {
+                    let mut token = first;
+                    while token < end {
+                        let part = Part { row, height: height_at(row), token, tokens: end - token, from, to };
+                        // SAFETY: the rows were just seen to be there, and the caller promised the rest.
+                        token += unsafe { add::<BRAIN>(weights, x, out, part) };
                     }
-                    while token < tokens {
-                        match (height, tokens - token) {
-                            (1, 4..) => some!(1, 4),
-                            (1, _) => some!(1, 1),
-                            $(($height, $most..) => some!($height, $most),)+
-                            (_, 2) => some!(4, 2),
-                            _ => some!(4, 1),
-                        }
+                };
+                let each_row = |work: &mut dyn FnMut(usize)| {
+                    let mut row = rows.start;
+                    while row < rows.end {
+                        work(row);
+                        row += height_at(row);
                     }
-                    row += height;
+                };
+                if tokens < MANY {
+                    each_row(&mut |row| blocks().for_each(|block| some(row, 0, tokens, block)));
+                    return;
+                }
+                let together = [$($most),+][0];
+                for block in blocks() {
+                    for first in (0..tokens).step_by(together) {
+                        each_row(&mut |row| some(row, first, (first + together).min(tokens), block));
+                    }
                 }
             }
         }
