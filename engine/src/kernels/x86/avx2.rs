@@ -10,7 +10,7 @@ use super::super::prefetch::ask_for;
 use super::super::{Activations, Format};
 use super::AHEAD;
 use super::avx2_small::small;
-use super::rows::{Sums, dots, each_row, whole_row};
+use super::rows::{Sums, dots, each_row};
 use std::arch::x86_64::*;
 
 /// # Safety
@@ -185,10 +185,10 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
     start: *const u8,
     x: &Activations,
     at: usize,
+    table: &Table,
 ) {
     let bytes = if FIFTH { Format::Q5K } else { Format::Q4K }.block_bytes();
     let spread = _mm256_set_epi32(3, 3, 3, 3, 1, 1, 1, 1);
-    let table = hidden();
     let mut units = [_mm256_setzero_ps(); M];
     // SAFETY: the caller's promise; the activations' padding makes that two groups can be read where one is wanted.
     unsafe {
@@ -224,8 +224,30 @@ unsafe fn add_blocks<const FIFTH: bool, const M: usize, const COUNT: usize>(
     }
 }
 
-whole_row!(with_minima, "avx2,f16c,fma", add_blocks by 2, 1; either Format::Q5K, or Format::Q4K;
-    _mm256_setzero_ps, _mm256_sub_ps, add_up);
+/// A row of Q4_K, or of Q5_K, with `M` rows of activations. By itself, since the table is hidden once for a row: once for some blocks
+/// cost a twentieth.
+///
+/// # Safety
+/// The row, and the activations from `token` on, are there.
+#[inline]
+#[target_feature(enable = "avx2,f16c,fma")]
+unsafe fn with_minima<const FIFTH: bool, const M: usize>(row: *const u8, x: &Activations, token: usize) -> [f32; M] {
+    let bytes = if FIFTH { Format::Q5K } else { Format::Q4K }.block_bytes();
+    let (blocks, table) = (x.width / 256, hidden());
+    let mut sums: Sums<__m256, M> = [[_mm256_setzero_ps(); 2]; M];
+    let mut index = 0;
+    // SAFETY: the row has so many blocks, and each row of activations as many groups of 256 values.
+    unsafe {
+        while index + 2 <= blocks {
+            add_blocks::<FIFTH, M, 2>(&mut sums, row.add(index * bytes), x, token * blocks + index, table);
+            index += 2;
+        }
+        if index < blocks {
+            add_blocks::<FIFTH, M, 1>(&mut sums, row.add(index * bytes), x, token * blocks + index, table);
+        }
+    }
+    sums.map(|[added, taken]| add_up(_mm256_sub_ps(added, taken)))
+}
 
 /// A row of Q6_K with `M` rows of activations.
 ///
