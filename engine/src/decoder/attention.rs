@@ -141,7 +141,7 @@ fn folded(numbers: &[f32; PAGE], first: f32, of_two: impl Fn(f32, f32) -> f32) -
     of_two(first, of_two(of_two(four[0], four[2]), of_two(four[1], four[3])))
 }
 
-/// What is no number is not looked at: the decoder refuses it at its output.
+/// Of two where one is no number it may be either: the decoder refuses that at its output.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }

@@ -39,7 +39,8 @@ pub(super) const FEW: usize = 32;
 ///
 /// With few activations the memory sets the pace: rows are finished block by block, one panel after the other. With many the
 /// activations' part that belongs to some blocks stays in the first-level cache for all panels. The next panel's rows, one
-/// stretch of memory, are asked for meanwhile, as the processor does not follow so many streams by itself.
+/// stretch of memory, are asked for meanwhile, as the processor does not follow so many streams by itself; with few activations those
+/// past the end of these rows too, as that is where the thread mostly goes on.
 macro_rules! panels {
     ($panel:ident, $height:expr, $together:expr, $format:expr, $weights:expr, $x:expr, $rows:expr,
      |$some:ident, $index:ident, $place:ident| $unpack:expr, |$ready:ident, $block:ident, $column:ident| $run:expr) => {{
@@ -59,7 +60,7 @@ macro_rules! panels {
             for (i, $place) in unpacked[..count].iter_mut().enumerate() {
                 let $index = $block + i;
                 match (at + 1 < columns, few) {
-                    (true, true) => crate::kernels::prefetch::ask_for(next.wrapping_add($index * 2 * half), half),
+                    (_, true) => crate::kernels::prefetch::ask_for(next.wrapping_add($index * 2 * half), half),
                     (true, false) if part == 0 => {
                         crate::kernels::prefetch::ask_for(next.wrapping_add(i * (height / count)), height / count)
                     }
@@ -67,7 +68,7 @@ macro_rules! panels {
                 }
                 // SAFETY: the rows were just seen to be there, and have `blocks` blocks of 256 values.
                 unsafe { $unpack };
-                if few && at + 1 < columns {
+                if few {
                     crate::kernels::prefetch::ask_for(next.wrapping_add($index * 2 * half + half), half);
                 }
             }
