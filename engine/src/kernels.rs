@@ -18,7 +18,6 @@ mod format;
 pub(crate) mod halves;
 #[cfg(test)]
 mod oracle;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod prefetch;
 #[cfg(test)]
 mod speed;

@@ -27,3 +27,8 @@ fn line(start: *const u8) {
     // SAFETY: as an instruction it changes nothing but the caches. Its intrinsic is not stable.
     unsafe { std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) start, options(readonly, nostack, preserves_flags)) };
 }
+
+/// Elsewhere the processor's own reading ahead has to do.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline(always)]
+fn line(_: *const u8) {}

@@ -6,7 +6,7 @@
     reason = "the same number counts registers, rows of activations and tables side by side"
 )]
 
-use super::super::prefetch::ask_for;
+use super::super::ask_for;
 use super::super::{Activations, Format};
 use super::AHEAD;
 use super::avx2_small::small;

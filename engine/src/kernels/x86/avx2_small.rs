@@ -3,7 +3,7 @@
 //! Quants of 8 bits with an offset would overflow the 16-bit sums of pairs (255 · 127 · 2), so Q8_0 is multiplied as
 //! magnitudes, with the signs moved to the activations; 128 · 127 · 2 fits.
 
-use super::super::prefetch::ask_for;
+use super::super::ask_for;
 use super::super::{Activations, Format};
 use super::AHEAD;
 use super::avx2::{add_up, load};

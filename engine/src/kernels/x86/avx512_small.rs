@@ -1,7 +1,7 @@
 //! Dot products of Q8_0 and Q4_0 with AVX-512 and VNNI: two blocks of 32 make a register, the scales of sixteen are gathered
 //! at once.
 
-use super::super::prefetch::ask_for;
+use super::super::ask_for;
 use super::super::{Activations, Format};
 use super::AHEAD;
 use super::rows::{Sums, whole_row};

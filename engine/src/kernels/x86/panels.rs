@@ -49,7 +49,7 @@ macro_rules! panels {
         let (few, blocks, height) = ($x.rows <= crate::kernels::x86::panels::FEW, $x.width / 256, $height * bytes);
         let together = $together;
         let (columns, parts) = (all.len() / $height, blocks.div_ceil(together));
-        crate::kernels::prefetch::ask_for($weights[all.start * bytes..].as_ptr(), height);
+        crate::kernels::ask_for($weights[all.start * bytes..].as_ptr(), height);
         for step in 0..columns * parts {
             let (at, part) = if few { (step / parts, step % parts) } else { (step % columns, step / columns) };
             let $column = all.start + at * $height;
@@ -60,16 +60,14 @@ macro_rules! panels {
             for (i, $place) in unpacked[..count].iter_mut().enumerate() {
                 let $index = $block + i;
                 match (at + 1 < columns, few) {
-                    (_, true) => crate::kernels::prefetch::ask_for(next.wrapping_add($index * 2 * half), half),
-                    (true, false) if part == 0 => {
-                        crate::kernels::prefetch::ask_for(next.wrapping_add(i * (height / count)), height / count)
-                    }
+                    (_, true) => crate::kernels::ask_for(next.wrapping_add($index * 2 * half), half),
+                    (true, false) if part == 0 => crate::kernels::ask_for(next.wrapping_add(i * (height / count)), height / count),
                     _ => {}
                 }
                 // SAFETY: the rows were just seen to be there, and have `blocks` blocks of 256 values.
                 unsafe { $unpack };
                 if few {
-                    crate::kernels::prefetch::ask_for(next.wrapping_add($index * 2 * half + half), half);
+                    crate::kernels::ask_for(next.wrapping_add($index * 2 * half + half), half);
                 }
             }
             let $ready = &unpacked[..count];
