@@ -2,7 +2,7 @@
 
 pub use fleet::{ContainerView, ModuleView, ModulesDocument, NodeView, NodesDocument, TrustedKeyView, TrustedKeysDocument};
 pub use history::{EventsDocument, FleetEvent, PoisonDeath, PoisonDocument, PoisonEntry};
-pub use loaded::{BatchState, LoadedDocument, LoadedView};
+pub use loaded::{BatchState, FIRST_PASS, LoadedDocument, LoadedView};
 pub use plan::{PlanDocument, PlannedStep};
 pub use request::{RequestRow, RequestsDocument, ResultDocument};
 pub use trace::{

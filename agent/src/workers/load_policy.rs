@@ -2,11 +2,9 @@
 //! container's own manifest, or the default. The machine is its owner's, so a manifest only fills in what the owner left open.
 
 use ouro_common::container::{LoadHints, LoadPolicy, Manifest};
+use ouro_common::document::FIRST_PASS;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// By this name `agent.toml` and people speak of the model of the first pass.
-pub const FIRST_PASS: &str = "first-pass";
 
 /// What this node's configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +37,23 @@ pub struct InForce {
 impl LoadPolicies {
     /// What holds for a container.
     pub fn of(&self, manifest: &Manifest) -> InForce {
-        let reference = manifest.reference();
-        let named = self.containers.get(&reference.to_string()).or_else(|| self.containers.get(reference.name.as_str()));
-        self.in_force(named.copied().unwrap_or_default(), manifest.load)
+        self.in_force(self.for_this(manifest), manifest.load)
     }
 
     /// What holds for the model of the first pass, which has no manifest.
     pub fn of_first_pass(&self) -> InForce {
-        self.in_force(self.containers.get(FIRST_PASS).copied().unwrap_or_default(), LoadHints::default())
+        self.in_force(self.for_first_pass(), LoadHints::default())
+    }
+
+    /// The owner's word for just this container: for its version, else for its name.
+    fn for_this(&self, manifest: &Manifest) -> LoadHints {
+        let reference = manifest.reference();
+        let named = self.containers.get(&reference.to_string()).or_else(|| self.containers.get(reference.name.as_str()));
+        named.copied().unwrap_or_default()
+    }
+
+    fn for_first_pass(&self) -> LoadHints {
+        self.containers.get(FIRST_PASS).copied().unwrap_or_default()
     }
 
     fn in_force(&self, named: LoadHints, own: LoadHints) -> InForce {
@@ -62,17 +69,12 @@ impl LoadPolicies {
 
     /// Whether a container is to be loaded before anybody asks: only the owner's word for just this container says so.
     pub fn preloads(&self, manifest: &Manifest) -> bool {
-        let reference = manifest.reference();
-        [reference.to_string(), reference.name.to_string()].iter().any(|name| self.is_persistent(name))
+        self.for_this(manifest).policy == Some(LoadPolicy::Persistent)
     }
 
     /// So for the model of the first pass.
     pub fn preloads_first_pass(&self) -> bool {
-        self.is_persistent(FIRST_PASS)
-    }
-
-    fn is_persistent(&self, name: &str) -> bool {
-        self.containers.get(name).is_some_and(|hints| hints.policy == Some(LoadPolicy::Persistent))
+        self.for_first_pass().policy == Some(LoadPolicy::Persistent)
     }
 }
 
@@ -122,6 +124,7 @@ mod tests {
         let dummy = LoadHints { policy: Some(LoadPolicy::Dummy), idle_timeout_s: Some(5) };
         node.containers.insert("x:1.2.0".into(), dummy);
         assert_eq!(said(&node, &wants), (LoadPolicy::Dummy, 5, "agent.toml, for this container"));
+        assert!(!node.preloads(&wants), "its version is nearer than its name");
     }
 
     #[test]

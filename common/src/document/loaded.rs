@@ -4,6 +4,9 @@ use crate::container::{LoadPolicy, Runtime};
 use crate::id::ContainerRef;
 use serde::{Deserialize, Serialize};
 
+/// By this name people, `ouroctl` and `agent.toml` speak of the model of the first pass.
+pub const FIRST_PASS: &str = "first-pass";
+
 /// The document `ouroboros.loaded/1`: an agent's answer about its own workers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadedDocument {
@@ -89,11 +92,11 @@ pub struct LoadedView {
 impl LoadedView {
     /// What people call it, and `ouroctl model load` understands.
     pub fn name(&self) -> String {
-        self.container.as_ref().map_or_else(|| "first-pass".into(), ToString::to_string)
+        self.container.as_ref().map_or_else(|| FIRST_PASS.into(), ToString::to_string)
     }
 
     /// Whether this is the container of a name, of whatever version, or the first pass by its own.
     pub fn is(&self, name: &str) -> bool {
-        self.container.as_ref().map_or(name == "first-pass", |container| container.name.as_str() == name)
+        self.container.as_ref().map_or(name == FIRST_PASS, |container| container.name.as_str() == name)
     }
 }

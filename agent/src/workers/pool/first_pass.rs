@@ -5,9 +5,9 @@
 use super::room::{NoRoom, Wants};
 use super::{Busy, Pool, RunFailure, Start};
 use crate::modules::Source;
-use crate::workers::load_policy::FIRST_PASS;
 use crate::workers::process::WorkerOptions;
 use crate::workers::protocol::{Order, Word};
+use ouro_common::document::FIRST_PASS;
 use ouro_common::id::Digest;
 use std::path::Path;
 use std::time::Duration;
