@@ -242,7 +242,7 @@ impl Service {
         // After the measuring: it would look like foreign load.
         vitals.look().await;
         drop(tokio::spawn(pool.clone().mind(readings.clone())));
-        drop(tokio::spawn(steps.clone().keep_loaded(self.options.config.workers.load_policies())));
+        drop(tokio::spawn(steps.clone().keep_loaded()));
         let (keeper, profile) = ProfileKeeper::new(ProfileKeeperOptions { profile: made_from, steps: steps.clone(), found: later }, first);
         let first_pass = self.first_pass(&pool);
         let requests = Requests::new(RequestsOptions {

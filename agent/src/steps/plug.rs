@@ -5,7 +5,6 @@ use super::Steps;
 use crate::logs::LogWriter;
 use crate::modules::{Hold, Installed};
 use crate::workers::RunFailure;
-use crate::workers::load_policy::LoadPolicies;
 use ouro_common::container::Runtime;
 use ouro_common::id::Digest;
 use ouro_common::step::FailureClass;
@@ -63,7 +62,8 @@ impl Steps {
     }
 
     /// Loads the containers that are to be in memory before anybody asks, and again those that died, as long as there are modules.
-    pub async fn keep_loaded(self, policies: LoadPolicies) {
+    pub async fn keep_loaded(self) {
+        let policies = self.0.options.pool.policies();
         let mut changes = self.0.options.modules.changes();
         let mut refused: BTreeSet<Digest> = BTreeSet::new();
         while !policies.containers.is_empty() {

@@ -117,6 +117,12 @@ impl State {
         self.idle.values_mut().for_each(|list| list.retain_mut(|idle| !idle.process.has_ended()));
         self.idle.retain(|_, list| !list.is_empty());
     }
+
+    /// Whether what has done its job leaves memory at once.
+    fn goes_with_its_job(&self, digest: &Digest) -> bool {
+        let known = self.known.get(digest);
+        known.is_some_and(|known| known.in_force.policy == LoadPolicy::PerRequest) && !self.pinned.contains(digest)
+    }
 }
 
 /// The workers. Clones share them.
@@ -382,11 +388,7 @@ impl Busy {
 
     /// It has done its job: some containers go with it.
     fn give_back(self) {
-        let goes = {
-            let state = self.pool.state();
-            let policy = state.known.get(&self.digest).map(|known| known.in_force.policy);
-            policy == Some(LoadPolicy::PerRequest) && !state.pinned.contains(&self.digest)
-        };
+        let goes = self.pool.state().goes_with_its_job(&self.digest);
         // Dropping it ends the worker.
         if !goes {
             self.wait();

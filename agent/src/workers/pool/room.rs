@@ -3,6 +3,7 @@
 
 use super::{Pool, RunFailure, State, is_language};
 use crate::modules::{Installed, Source};
+use crate::runtimes::model_digest;
 use crate::workers::load_policy::InForce;
 use crate::workers::residency::{BETWEEN, Held, Room, Stays, Strain, make_room};
 use crate::workers::resident::Resident;
@@ -116,7 +117,7 @@ pub(super) struct Wants {
 impl Wants {
     /// A container takes what its manifest says, and at least its model's file.
     pub(super) fn of(installed: &Installed) -> Self {
-        let file = installed.source.model().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |meta| meta.len());
+        let file = installed.source.model().and_then(|path| model_digest::size_bytes(path).ok()).unwrap_or(0);
         let manifest = &installed.container.manifest;
         let bytes = manifest.needs.memory_bytes.max(file);
         Self { digest: installed.container.digest, name: manifest.reference().to_string(), bytes }
@@ -283,11 +284,7 @@ impl Pool {
     /// A job of a language model has ended: under some policies the model goes with it.
     pub(super) fn job_ended(&self, digest: &Digest) {
         let mut state = self.state();
-        if state
-            .known
-            .get(digest)
-            .is_some_and(|known| known.in_force.policy == LoadPolicy::PerRequest && !state.pinned.contains(digest))
-        {
+        if state.goes_with_its_job(digest) {
             self.let_go(&mut state, digest);
         }
     }
