@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 /// The attempt with as many of its inputs inline as fit.
 pub(super) async fn with_small_inputs(world: &Arc<World>, attempt: LiveAttempt) -> LiveAttempt {
-    if riders(&attempt.inputs).is_empty() {
+    let places = riders(&attempt.inputs);
+    if places.is_empty() {
         return attempt;
     }
     let (world, inputs) = (world.clone(), attempt.inputs.clone());
-    let read = tokio::task::spawn_blocking(move || load(&world.blobs, inputs)).await;
+    let read = tokio::task::spawn_blocking(move || load(&world.blobs, inputs, &places)).await;
     LiveAttempt { inputs: read.unwrap_or_else(|_| attempt.inputs.clone()), ..attempt }
 }
 
@@ -34,8 +35,8 @@ fn riders(inputs: &[(Name, TagRecord)]) -> Vec<usize> {
 }
 
 /// What cannot be read is left for the node to ask for: it is told why then.
-fn load(blobs: &Blobs, mut inputs: Vec<(Name, TagRecord)>) -> Vec<(Name, TagRecord)> {
-    for at in riders(&inputs) {
+fn load(blobs: &Blobs, mut inputs: Vec<(Name, TagRecord)>, places: &[usize]) -> Vec<(Name, TagRecord)> {
+    for &at in places {
         let tag = &mut inputs[at].1;
         let bytes = blobs.read(&tag.digest, 0, INLINE_TAG_BYTES);
         tag.inline = bytes.ok().filter(|bytes| bytes.len() as u64 == tag.size_bytes);
@@ -78,7 +79,8 @@ mod tests {
             input(b"with a node", false, false),
             input(b"gone", true, false),
         ];
-        let rode: Vec<bool> = load(&blobs, inputs).iter().map(|(_, tag)| tag.inline.is_some()).collect();
+        let places = riders(&inputs);
+        let rode: Vec<bool> = load(&blobs, inputs, &places).iter().map(|(_, tag)| tag.inline.is_some()).collect();
         assert_eq!(rode, [false, true, true, true, false, false]);
         assert!(riders(&[input(&large, true, false)]) == [0] && riders(&[input(&[0; 40_000], true, false)]).is_empty());
     }
